@@ -1,0 +1,1 @@
+"""Large scoring jobs on Ray Data."""

@@ -1,0 +1,1 @@
+"""Retraining on Ray Tune, fed by Feast."""

@@ -1,0 +1,1 @@
+"""Online inference on Ray Serve."""

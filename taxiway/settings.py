@@ -1,0 +1,140 @@
+"""The config files: typed, with `${VARIABLES}` filled in, and an error that names the key."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from taxiway.errors import ConfigError
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class Settings(BaseModel):
+    """Frozen, and an unknown key is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileSettings(Settings):
+    """Settings that stand in a file: `${NAME}` in any string is the environment variable NAME."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        return fill_in(data)
+
+
+class RegistrySettings(Settings):
+    """Where MLflow keeps models."""
+
+    tracking_uri: str = Field(
+        default="sqlite:///${TAXIWAY_HOME}/mlflow.db",
+        validate_default=True,
+        description="an MLflow tracking server or a database URL",
+    )
+    artifact_location: str | None = Field(
+        default="${TAXIWAY_HOME}/artifacts",
+        validate_default=True,
+        description="where new experiments keep artifacts; null leaves it to the tracking server",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _fill_in(cls, value: Any) -> Any:
+        return fill_in(value)
+
+
+class FeatureStoreSettings(Settings):
+    """Where Feast's configuration lies."""
+
+    repository: str = Field(description="a folder with a feature_store.yaml")
+
+
+FileSettingsT = TypeVar("FileSettingsT", bound=FileSettings)
+
+
+def home() -> Path:
+    """The folder of the embedded defaults: `TAXIWAY_HOME`, or `var` below the working directory."""
+    return Path(os.environ.get("TAXIWAY_HOME") or "var").resolve()
+
+
+def fill_in(data: Any) -> Any:
+    """`data` with every `${NAME}` in its strings replaced.
+
+    Raises:
+        ValueError: a variable is not set.
+    """
+    if isinstance(data, str):
+        return _VARIABLE.sub(_value_of_variable, data)
+    if isinstance(data, dict):
+        return {key: fill_in(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [fill_in(value) for value in data]
+    return data
+
+
+def _value_of_variable(match: re.Match[str]) -> str:
+    name = match.group(1)
+    if name == "TAXIWAY_HOME":
+        return str(home())
+    value = os.environ.get(name)
+    if value is None:
+        raise ValueError(f"the environment variable {name} is not set")
+    return value
+
+
+def load(path: str | Path, kind: type[FileSettingsT]) -> FileSettingsT:
+    """Reads a YAML file of one kind of settings.
+
+    Raises:
+        ConfigError: the file can't be read, or a key is unknown, missing or has a wrong value.
+    """
+    return parse(read_yaml(path), kind, str(path))
+
+
+def read_yaml(path: str | Path) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from error
+
+
+def parse(data: Any, kind: type[FileSettingsT], source: str) -> FileSettingsT:
+    """Validates what a file held; `source` names it in errors."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source}: expected keys and values, found {type(data).__name__}")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: " + "; ".join(_sentence(entry, kind) for entry in error.errors())) from error
+
+
+def _sentence(entry: Any, kind: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in entry["loc"]) or "(the whole file)"
+    if entry["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; known here: {', '.join(_known_keys(entry['loc'][:-1], kind))}"
+    return f"key {key!r}: {entry['msg'][0].lower()}{entry['msg'][1:]}"
+
+
+def _known_keys(location: tuple[Any, ...], kind: type[BaseModel]) -> list[str]:
+    """The keys allowed at `location`, found by walking the JSON schema."""
+    schema = kind.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = _resolve(node, schema)
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+    return sorted(_resolve(node, schema).get("properties", {}))
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    for choice in (node, *node.get("anyOf", ())):
+        if "$ref" in choice:
+            found: dict[str, Any] = schema["$defs"][choice["$ref"].rsplit("/", 1)[1]]
+            return found
+    return node

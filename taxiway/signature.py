@@ -1,0 +1,152 @@
+"""What goes into a model and what comes out: named columns, their types and their rules.
+
+A column of n rows is a one-dimensional numpy array: bool, int64, float64 (NaN is a missing value) or
+object (str, None is a missing value). The same rules hold for a request and for a row of a scoring job.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taxiway.errors import InvalidInput
+from taxiway.settings import Settings
+
+type_of_dtype = {"bool": np.bool_, "int64": np.int64, "float64": np.float64, "string": np.object_}
+ColumnType = Literal["bool", "int64", "float64", "string"]
+Array = NDArray[Any]
+Columns = Mapping[str, Array]
+
+
+class RejectCode(StrEnum):
+    """Why a row can't be predicted; the codes of the quarantine and of 400 answers."""
+
+    MISSING_COLUMN = "missing_column"
+    UNKNOWN_COLUMN = "unknown_column"
+    WRONG_TYPE = "wrong_type"
+    WRONG_SHAPE = "wrong_shape"
+    MISSING_VALUE = "missing_value"
+    NOT_FINITE = "not_finite"
+    UNKNOWN_CATEGORY = "unknown_category"
+    OUT_OF_RANGE = "out_of_range"
+    UNKNOWN_ENTITY = "unknown_entity"
+    MODEL_FAILED = "model_failed"
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Rows that one rule refuses: their positions, the code, the column and a sentence for a person."""
+
+    rows: NDArray[np.intp]
+    code: RejectCode
+    field: str
+    reason: str
+
+    def error(self) -> InvalidInput:
+        return InvalidInput(str(self.code), self.field, self.reason)
+
+
+class Column(Settings):
+    """One named column. `minimum` and `maximum` are inclusive; `categories` closes the set of strings."""
+
+    name: str
+    dtype: ColumnType
+    nullable: bool = False
+    categories: tuple[str, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    description: str = ""
+
+    @cached_property
+    def category_index(self) -> dict[str, int]:
+        """The position of each category: the code under which the model knows it."""
+        return {category: code for code, category in enumerate(self.categories or ())}
+
+    def rejects(self, values: Array) -> list[Reject]:
+        """The rules that some of `values` (of this column's own numpy type) break, the first one first."""
+        found = []
+        if self.dtype == "string":
+            missing = np.fromiter((value is None for value in values), np.bool_, len(values))
+            if self.categories is not None:
+                known = self.category_index
+                unknown = np.fromiter((value not in known for value in values), np.bool_, len(values)) & ~missing
+                if unknown.any():
+                    found.append(self._unknown_category(values, unknown))
+        elif self.dtype == "float64":
+            missing = np.isnan(values)
+            found += self._reject(np.isinf(values), RejectCode.NOT_FINITE, values, "a finite number")
+        else:
+            missing = np.zeros(len(values), np.bool_)
+        if not self.nullable and missing.any():
+            found.append(Reject(np.flatnonzero(missing), RejectCode.MISSING_VALUE, self.name, "a value is required"))
+        if self.minimum is not None:
+            found += self._reject(values < self.minimum, RejectCode.OUT_OF_RANGE, values, f"at least {self.minimum:g}")
+        if self.maximum is not None:
+            found += self._reject(values > self.maximum, RejectCode.OUT_OF_RANGE, values, f"at most {self.maximum:g}")
+        return found
+
+    def _reject(self, broken: Array, code: RejectCode, values: Array, expected: str) -> list[Reject]:
+        if not broken.any():
+            return []
+        rows = np.flatnonzero(broken)
+        return [Reject(rows, code, self.name, f"expected {expected}, got {values[rows[0]]}")]
+
+    def _unknown_category(self, values: Array, unknown: Array) -> Reject:
+        rows = np.flatnonzero(unknown)
+        expected = ", ".join(self.categories or ())
+        shown = str(values[rows[0]])[:80]
+        return Reject(rows, RejectCode.UNKNOWN_CATEGORY, self.name, f"got {shown!r}, expected one of {expected}")
+
+
+class Signature(Settings):
+    """The columns that a request brings and the columns that an answer holds, in order."""
+
+    inputs: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+
+    @cached_property
+    def input_by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.inputs}
+
+    def rejects(self, columns: Columns) -> list[Reject]:
+        """Every rule of the inputs that some row of `columns` breaks.
+
+        Raises:
+            InvalidInput: a column of the signature is not there at all.
+        """
+        found = []
+        for column in self.inputs:
+            if column.name not in columns:
+                if column.nullable:
+                    continue
+                raise InvalidInput(
+                    RejectCode.MISSING_COLUMN, column.name, f"this input is required, a {column.dtype} for each row"
+                )
+            found += column.rejects(columns[column.name])
+        return found
+
+
+def missing_values(column: Column, rows: int) -> Array:
+    """What stands for a nullable column that a request leaves out."""
+    if column.dtype == "string":
+        return np.full(rows, None, dtype=np.object_)
+    return np.full(rows, np.nan)
+
+
+def row_count(columns: Columns) -> int:
+    return len(next(iter(columns.values()))) if columns else 0
+
+
+def take(columns: Columns, rows: slice | NDArray[Any]) -> dict[str, Array]:
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def concatenate(parts: Sequence[Columns]) -> dict[str, Array]:
+    """The rows of all parts, in order; every part has the same columns."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
