@@ -1,20 +1,13 @@
 """The `args` of a Taxiway application in a `serve run` file."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
 
 
 class ListenerSettings(Settings):
-    """How the ingress replicas are reached."""
+    """Where the ingress replicas listen: all replicas of a node share the port."""
 
-    kind: Literal["own", "serve"] = Field(
-        default="own",
-        description="own: each replica listens itself, all replicas of a node share the port; "
-        "serve: behind the proxies of Ray Serve",
-    )
     host: str = "0.0.0.0"  # noqa: S104 - in a pod every interface is the pod's own
     port: int = Field(default=8000, ge=1, le=65535)
     drain_s: float = Field(default=10.0, ge=0, description="how long a leaving replica waits for open connections")

@@ -35,9 +35,12 @@ class FeatureViewBinding(Settings):
         if not nothing.any():
             return []
         rows = np.flatnonzero(nothing)
-        entity = ", ".join(f"{key}={keys[key][rows[0]]!r}" for key in self.entity_keys)
-        reason = f"the feature view {self.name!r} knows no entity {entity}"
-        return [Reject(rows, RejectCode.UNKNOWN_ENTITY, ", ".join(self.entity_keys), reason)]
+        reasons = [
+            f"the feature view {self.name!r} knows no "
+            + ", ".join(f"{key}={keys[key][row]!r}" for key in self.entity_keys)
+            for row in rows
+        ]
+        return [Reject(rows, RejectCode.UNKNOWN_ENTITY, ", ".join(self.entity_keys), reasons)]
 
 
 class FeatureBinding(Settings):

@@ -1,5 +1,6 @@
 """From request columns to answers: the one path that a request and a row of a scoring job both take."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,8 @@ import numpy as np
 from taxiway.errors import InvalidInput
 from taxiway.feature_binding import FeatureBinding, FeatureViewBinding
 from taxiway.signature import Array, Columns, Reject, RejectCode, Signature, missing_values, row_count, take
+
+_log = logging.getLogger(__name__)
 
 
 class Predictor(Protocol):
@@ -85,8 +88,9 @@ def _predict(predictor: Predictor, inputs: Columns, rows: Array) -> tuple[Array,
         return rows, predictor.predict(inputs), []
     except Exception as error:  # noqa: BLE001 - whatever a model raises is about its rows
         if len(rows) == 1:
-            reason = f"the model raised {type(error).__name__}"
-            return rows[:0], {}, [Reject(rows, RejectCode.MODEL_FAILED, "", reason)]
+            _log.warning("the model raised on one row", exc_info=error)
+            reasons = [f"the model raised {type(error).__name__}"]
+            return rows[:0], {}, [Reject(rows, RejectCode.MODEL_FAILED, "", reasons)]
     middle = len(rows) // 2
     first, second = slice(None, middle), slice(middle, None)
     halves = [_predict(predictor, take(inputs, half), rows[half]) for half in (first, second)]

@@ -39,15 +39,12 @@ class RejectCode(StrEnum):
 
 @dataclass(frozen=True)
 class Reject:
-    """Rows that one rule refuses: their positions, the code, the column and a sentence for a person."""
+    """Rows that one rule refuses: their positions, the code, the column, and for each row a sentence."""
 
     rows: NDArray[np.intp]
     code: RejectCode
     field: str
-    reason: str
-
-    def error(self) -> InvalidInput:
-        return InvalidInput(str(self.code), self.field, self.reason)
+    reasons: Sequence[str]
 
 
 class Column(Settings):
@@ -74,15 +71,14 @@ class Column(Settings):
             if self.categories is not None:
                 known = self.category_index
                 unknown = np.fromiter((value not in known for value in values), np.bool_, len(values)) & ~missing
-                if unknown.any():
-                    found.append(self._unknown_category(values, unknown))
+                found += self._reject(unknown, RejectCode.UNKNOWN_CATEGORY, values, f"one of {', '.join(known)}")
         elif self.dtype == "float64":
             missing = np.isnan(values)
             found += self._reject(np.isinf(values), RejectCode.NOT_FINITE, values, "a finite number")
         else:
             missing = np.zeros(len(values), np.bool_)
-        if not self.nullable and missing.any():
-            found.append(Reject(np.flatnonzero(missing), RejectCode.MISSING_VALUE, self.name, "a value is required"))
+        if not self.nullable:
+            found += self._reject(missing, RejectCode.MISSING_VALUE, values, f"a {self.dtype}")
         if self.minimum is not None:
             found += self._reject(values < self.minimum, RejectCode.OUT_OF_RANGE, values, f"at least {self.minimum:g}")
         if self.maximum is not None:
@@ -93,13 +89,13 @@ class Column(Settings):
         if not broken.any():
             return []
         rows = np.flatnonzero(broken)
-        return [Reject(rows, code, self.name, f"expected {expected}, got {values[rows[0]]}")]
+        return [Reject(rows, code, self.name, [f"got {_shown(value)}, expected {expected}" for value in values[rows]])]
 
-    def _unknown_category(self, values: Array, unknown: Array) -> Reject:
-        rows = np.flatnonzero(unknown)
-        expected = ", ".join(self.categories or ())
-        shown = str(values[rows[0]])[:80]
-        return Reject(rows, RejectCode.UNKNOWN_CATEGORY, self.name, f"got {shown!r}, expected one of {expected}")
+
+def _shown(value: Any) -> str:
+    if value is None or value != value:
+        return "nothing"
+    return repr(value[:80]) if isinstance(value, str) else str(value)
 
 
 class Signature(Settings):

@@ -8,9 +8,9 @@ import pandas as pd
 
 LATE_MINUTES = 15
 ASKED_BEFORE_DEPARTURE = pd.Timedelta(hours=1)
-CANCELLATION_KNOWN_AFTER = pd.Timedelta(hours=2)
-"""The data has no time of cancellation. Two hours after the scheduled departure everybody at the
-airport knows; until then a cancelled flight looks like one that is overdue."""
+GIVEN_UP_AFTER = pd.Timedelta(hours=2)
+"""The data has no time of cancellation. What has not left two hours after its time counts as cancelled
+from then on, whether it leaves much later or never: nobody at the airport can tell the two apart."""
 
 WEATHER_KNOWN_AFTER = pd.Timedelta(hours=1)
 """An observation labelled 05:00 may have been taken at 05:51: it counts as known at 06:00."""

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from examples.flights.data import CANCELLATION_KNOWN_AFTER, LATE_MINUTES
+from examples.flights.data import GIVEN_UP_AFTER, LATE_MINUTES
 
 Floats = NDArray[np.float64]
 
 TIMESTAMP = "event_timestamp"
 GRID = pd.Timedelta(minutes=10)
 WINDOW = pd.Timedelta(hours=2)
-OVERDUE_WINDOW = pd.Timedelta(hours=4)
+CANCELLATION_WINDOW = pd.Timedelta(hours=4)
 HISTORY_DAYS = 30
 _BEFORE_THE_YEAR = pd.Timestamp("2012-12-31", tz="UTC")
 
@@ -46,38 +46,35 @@ def congestion(flights: pd.DataFrame) -> pd.DataFrame:
 
 
 def _congestion_at(grid: Floats, flights: pd.DataFrame) -> dict[str, Floats]:
-    window, overdue_window = WINDOW.total_seconds(), OVERDUE_WINDOW.total_seconds()
+    window, cancellation_window = WINDOW.total_seconds(), CANCELLATION_WINDOW.total_seconds()
     departed = flights[flights["departed_at"].notna()]
     arrived = flights[flights["arrived_at"].notna()]
-    cancelled = flights[flights["cancelled"]]
+    given_up_at = flights["scheduled_at"] + GIVEN_UP_AFTER
+    given_up = ~(flights["departed_at"] <= given_up_at)
     delays = Rolling(departed["departed_at"], departed["departure_delay_min"])
     late = Rolling(departed["departed_at"], departed["departure_delay_min"] > LATE_MINUTES)
     landings = Rolling(arrived["arrived_at"], arrived["arrival_delay_min"])
-    cancellations = Rolling(cancelled["scheduled_at"] + CANCELLATION_KNOWN_AFTER, np.ones(len(cancelled)))
+    cancellations = Rolling(given_up_at[given_up], np.ones(given_up.sum()))
     ahead = Rolling(flights["scheduled_at"], np.ones(len(flights)))
-    overdue, overdue_minutes = _overdue(grid, flights, overdue_window)
+    overdue, overdue_minutes = _overdue(
+        grid, flights["scheduled_at"], flights["departed_at"].mask(given_up, given_up_at)
+    )
     return {
         "departures_2h": delays.count(grid, window),
         "departure_delay_2h": delays.mean(grid, window),
         "departure_delay_30m": delays.mean(grid, window / 4),
         "late_departures_2h": late.mean(grid, window),
         "arrival_delay_2h": landings.mean(grid, window),
-        "cancellations_4h": cancellations.count(grid, overdue_window),
+        "cancellations_4h": cancellations.count(grid, cancellation_window),
         "overdue": overdue,
         "overdue_minutes": overdue_minutes,
         "scheduled_next_2h": ahead.count(grid + window, window),
     }
 
 
-def _overdue(grid: Floats, flights: pd.DataFrame, window_s: float) -> tuple[Floats, Floats]:
-    """Flights that should have left in the last hours and have not, and the sum of their waits.
-
-    A flight waits from its scheduled departure until it leaves, or until its cancellation is known.
-    """
-    given_up = flights["scheduled_at"] + CANCELLATION_KNOWN_AFTER
-    left = flights["departed_at"].where(~flights["cancelled"], given_up)
-    start = _seconds(flights["scheduled_at"])
-    stop = np.minimum(_seconds(left), start + window_s)
+def _overdue(grid: Floats, scheduled: pd.Series, left: pd.Series) -> tuple[Floats, Floats]:
+    """Flights past their time that have neither left nor been given up, and the sum of their waits in minutes."""
+    start, stop = _seconds(scheduled), _seconds(left)
     waits = stop > start
     start, stop = start[waits], stop[waits]
     begun = Rolling.from_seconds(start, start)

@@ -1,0 +1,65 @@
+# The two commands: `make run` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install run test check fmt bench clean lock schemas
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export TAXIWAY_HOME ?= $(CURDIR)/var
+export RAY_AUTH_MODE ?= token
+export RAY_USAGE_STATS_ENABLED ?= 0
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## lists the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+run: install ## prepares, trains the first champion, serves and asks; Ctrl-C stops everything
+	@exec python -m examples.flights.quickstart
+
+test: install ## every test
+	@python -m pytest
+
+check: install ## format, lint, types, import layers, generated files
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-logo
+	python configs/schemas.py --check
+
+fmt: install ## formats and mends what can be mended
+	ruff format .
+	ruff check --fix .
+
+bench: install ## requests/s beside FastAPI, rows/s beside a plain pyarrow loop
+	@python -m benchmarks
+
+schemas: install ## writes configs/schemas from the settings
+	python configs/schemas.py
+
+install: $(INSTALLED) ## creates .venv from the lock
+
+# uv when it is there (seconds), pip otherwise (minutes): both check the hashes of the lock.
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "install: $(PYTHON) is not on the PATH; install Python 3.11 or set PYTHON=" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if command -v uv >/dev/null; then \
+	  uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements-dev.lock && \
+	  uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable . ; \
+	else \
+	  echo "install: 180 packages with pip, about two minutes" && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ; \
+	fi || { echo "install: failed; the message is above. Is a package index reachable?" >&2; exit 1; }
+	@touch $@
+
+lock: ## resolves the dependencies anew (needs uv)
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  pyproject.toml --extra examples -o requirements.lock
+	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  pyproject.toml --extra examples --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## removes the environment, the data, the registry and all caches
+	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

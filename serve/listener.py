@@ -1,0 +1,114 @@
+"""A replica's own HTTP server: uvicorn on a thread and an event loop of its own, on a port that replicas share."""
+
+import asyncio
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from serve.settings import ListenerSettings
+from taxiway.errors import ConfigError, TaxiwayError
+
+_BACKLOG = 2048
+_START_TIMEOUT_S = 10.0
+_POLL_S = 0.05
+_FLUSH_EVERY_S = 1.0
+
+
+class Listener:
+    """Listens from `start` to `drain`. The kernel spreads connections over all listeners of the port.
+
+    Args:
+        application: an ASGI application; everything it does runs on the listener's loop.
+        flush: called every second and at the end, on that loop.
+    """
+
+    def __init__(self, application: Any, settings: ListenerSettings, flush: Callable[[], None]) -> None:
+        self._settings = settings
+        self._flush = flush
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                access_log=False,
+                log_config=None,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=75,
+            )
+        )
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Returns when connections are accepted.
+
+        Raises:
+            ConfigError: the port is taken by something that does not share it, or is not ours to take.
+        """
+        self._socket = _bind(self._settings.host, self._settings.port)
+        self._thread.start()
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise TaxiwayError("the listener did not start; its log says why")
+            time.sleep(_POLL_S)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and self._server.started
+
+    def drain(self) -> None:
+        """Stops accepting, lets open connections finish for `drain_s` seconds, then closes what is left.
+
+        The application must answer `Connection: close` from before this is called.
+        """
+        if not self._thread.is_alive():
+            return
+        self._loop.call_soon_threadsafe(self._stop_accepting)
+        deadline = time.monotonic() + self._settings.drain_s
+        while self._server.server_state.connections and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        self._server.should_exit = True
+        self._thread.join()
+
+    def _stop_accepting(self) -> None:
+        for server in self._server.servers:
+            server.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        flushing = self._loop.create_task(self._flush_forever())
+        self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
+        flushing.cancel()
+        self._flush()
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_EVERY_S)
+            self._flush()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            message = f"listener.port: {port} is taken by another program; end it or set another port"
+            raise ConfigError(message) from error
+        raise ConfigError(f"listener: can't listen on {host}:{port}: {error.strerror}") from error
+    listening.listen(_BACKLOG)
+    listening.setblocking(False)
+    return listening

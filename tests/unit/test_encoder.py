@@ -1,0 +1,40 @@
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+
+from taxiway.encoder import ColumnEncoder
+from taxiway.package import SklearnPredictor
+from tests.tiny_model import parcels, train
+
+
+def test_categories_become_their_positions_and_strangers_missing() -> None:
+    encoder = ColumnEncoder(["color", "size"], {"color": ["red", "green"]})
+    columns = {"color": np.array(["green", "pink", None, "red"], dtype=object), "size": np.arange(4.0)}
+    np.testing.assert_array_equal(encoder.transform(columns), [[1, 0], [np.nan, 1], [np.nan, 2], [0, 3]])
+
+
+def test_columns_and_a_data_frame_give_the_same_probabilities() -> None:
+    model, columns = train(), parcels(500, seed=9)
+    from_columns = SklearnPredictor(model, "p").predict(columns)["p"]
+    np.testing.assert_array_equal(from_columns, model.predict_proba(pd.DataFrame(columns))[:, 1])
+
+
+def test_a_row_has_the_same_probability_alone_and_among_others() -> None:
+    predictor, columns = SklearnPredictor(train(), "p"), parcels(100, seed=3)
+    together = predictor.predict(columns)["p"]
+    alone = [predictor.predict({name: values[row : row + 1] for name, values in columns.items()})["p"][0] for row in range(100)]  # fmt: skip
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_pipeline_of_another_kind_gets_a_data_frame() -> None:
+    class Frames(HistGradientBoostingClassifier):  # type: ignore[misc]
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def predict_proba(self, inputs: object) -> object:
+            assert isinstance(inputs, pd.DataFrame)
+            return np.tile([0.25, 0.75], (len(inputs), 1))
+
+    model = Pipeline([("model", Frames())])
+    assert SklearnPredictor(model, "p").predict({"a": np.ones(2)})["p"].tolist() == [0.75, 0.75]
