@@ -1,0 +1,1 @@
+"""What Taxiway costs, with a peer measured in the same run: `make bench`."""

@@ -1,0 +1,335 @@
+"""A real ingress on a real socket, without Ray: what a client sees."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http
+
+from serve.ingress import Ingress
+from serve.settings import EndpointSettings, LimitSettings, ListenerSettings, ServeSettings
+from taxiway.errors import ConfigError
+from taxiway.registry import Registry
+from taxiway.signature import Array
+from tests.tiny_model import parcels, register, registry_settings
+
+INFER = "/v2/models/parcel/infer"
+DATATYPES = {"color": "BYTES", "size": "FP64", "count": "INT64", "weight": "FP64", "comment": "BYTES"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings(folder: Path, port: int, drain_s: float = 5.0) -> ServeSettings:
+    return ServeSettings(
+        endpoints=(EndpointSettings(name="parcel", model="models:/parcel@champion"),),
+        registry=registry_settings(folder),
+        listener=ListenerSettings(host="127.0.0.1", port=port, drain_s=drain_s),
+        limits=LimitSettings(body_bytes=100_000, rows=50),
+    )
+
+
+def question(columns: dict[str, Array], **rest: Any) -> dict[str, Any]:
+    tensors = [
+        {"name": name, "datatype": DATATYPES[name], "shape": [len(values)], "data": [None if v != v else v for v in values.tolist()]}
+        for name, values in columns.items()
+    ]  # fmt: skip
+    return {"inputs": tensors, **rest}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("registry")
+    register(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def ingress(folder: Path, port: int) -> Iterator[Ingress]:
+    ingress = Ingress("tests", settings(folder, port))
+    yield ingress
+    ingress.drain()
+
+
+@pytest.fixture(scope="module")
+def client(ingress: Ingress, port: int) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> Any:
+    registry = Registry(registry_settings(folder))
+    return registry.load(registry.resolve("models:/parcel@champion")).predictor
+
+
+def test_an_answer_holds_the_models_own_probabilities_bit_by_bit(client: httpx.Client, expected: Any) -> None:
+    columns = parcels(50, seed=4)
+    answer = client.post(INFER, json=question(columns)).json()
+    assert answer["outputs"][0]["shape"] == [50]
+    assert answer["outputs"][0]["data"] == expected.predict(columns)["probability"].tolist()
+
+
+def test_an_answer_names_the_model_its_version_and_a_prediction_id(client: httpx.Client) -> None:
+    response = client.post(INFER, json=question(parcels(1), id="mine"))
+    answer = response.json()
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("parcel", "1", "mine")
+    assert uuid.UUID(answer["parameters"]["prediction_id"]).version == 7
+    assert response.headers["taxiway-prediction-id"] == answer["parameters"]["prediction_id"]
+    assert response.headers["taxiway-model-version"] == "1"
+
+
+def test_tritons_client_reads_health_metadata_and_an_answer(ingress: Ingress, port: int, expected: Any) -> None:
+    client = tritonclient.http.InferenceServerClient(f"127.0.0.1:{port}")
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("parcel")
+    assert client.is_model_ready("parcel", "1")
+    assert client.get_server_metadata()["name"] == "taxiway"
+    metadata = client.get_model_metadata("parcel")
+    assert [(tensor["name"], tensor["datatype"]) for tensor in metadata["inputs"]] == list(DATATYPES.items())
+    columns = {name: values for name, values in parcels(8).items() if name not in ("comment", "weight")}
+    inputs = []
+    for name, values in columns.items():
+        tensor = tritonclient.http.InferInput(name, [8], DATATYPES[name])
+        tensor.set_data_from_numpy(values, binary_data=False)
+        inputs.append(tensor)
+    wanted = [tritonclient.http.InferRequestedOutput("probability", binary_data=False)]
+    answer = client.infer("parcel", inputs, request_id="t1", outputs=wanted)
+    full = columns | {"weight": np.full(8, np.nan), "comment": np.full(8, None)}
+    assert answer.as_numpy("probability").tolist() == expected.predict(full)["probability"].tolist()
+    assert answer.get_response()["id"] == "t1"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/parcel/ready", {"name": "parcel", "ready": True}),
+        ("/v2/models/parcel/versions/1/ready", {"name": "parcel", "ready": True}),
+        ("/-/routes", {"/": "tests"}),
+    ],
+)
+def test_small_reads_answer_as_the_protocol_says(client: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.json()) == (200, body)
+
+
+def test_healthz_answers_as_serves_proxy_does(client: httpx.Client) -> None:
+    assert client.get("/-/healthz").text == "success"
+
+
+def test_server_metadata_is_the_same_with_and_without_a_slash(client: httpx.Client) -> None:
+    assert client.get("/v2").json() == client.get("/v2/").json()
+    assert client.get("/v2").json()["extensions"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "complaint"),
+    [
+        ({"color": ["pink"]}, 400, "unknown_category", "color: got 'pink', expected one of red, green, blue"),
+        ({"size": [-1.0]}, 400, "out_of_range", "size: got -1.0, expected at least 0"),
+        ({"size": [None]}, 400, "missing_value", "size: got nothing, expected a float64"),
+        ({"size": None}, 400, "missing_column", "size: this input is required"),
+        ({"weird": [1.0]}, 400, "unknown_column", "weird: this model has no such input"),
+        ({"size": ["big"]}, 400, "wrong_type", "size: expected values of FP64, got a string 'big'"),
+        ({"size": [1.0, 2.0]}, 400, "wrong_shape", "size: has 2 rows where 'color' has 1"),
+    ],
+)
+def test_bad_input_gets_a_4xx_that_names_the_field(
+    client: httpx.Client, change: dict[str, Any], status: int, code: str, complaint: str
+) -> None:
+    data: dict[str, Any] = {"color": ["red"], "size": [1.0], "count": [1]} | change
+    tensors = [
+        {"name": name, "datatype": DATATYPES.get(name, "FP64"), "shape": [len(values)], "data": values}
+        for name, values in data.items()
+        if values is not None
+    ]
+    response = client.post(INFER, json={"inputs": tensors})
+    assert (response.status_code, response.headers["taxiway-error"]) == (status, code)
+    assert list(response.json()) == ["error"]
+    assert complaint in response.json()["error"]
+    assert client.post(INFER, json=question(parcels(1))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "complaint"),
+    [
+        ("POST", INFER, b"{", 400, "the body is not JSON"),
+        ("POST", INFER, b"\x00\xff", 400, "the body is not JSON"),
+        ("POST", INFER, b"[" * 50_000, 400, "the body is not JSON"),
+        ("POST", INFER, b"x" * 100_001, 413, "the body has 100001 bytes, at most 100000"),
+        ("POST", "/v2/models/nothing/infer", b"{}", 404, "served here: parcel"),
+        ("POST", "/v2/models/parcel/versions/7/infer", b"{}", 404, "served here: parcel"),
+        ("GET", "/v2/models/parcel/explain", b"", 404, "no such model, version or operation"),
+        ("GET", "/etc/passwd", b"", 404, "no such path"),
+        ("GET", INFER, b"", 405, "takes POST, not GET"),
+        ("DELETE", "/v2/models/parcel", b"", 405, "takes GET, not DELETE"),
+    ],
+)
+def test_what_is_no_inference_request_gets_an_error_in_the_protocols_form(
+    client: httpx.Client, method: str, path: str, body: bytes, status: int, complaint: str
+) -> None:
+    response = client.request(method, path, content=body)
+    assert response.status_code == status
+    assert complaint in response.json()["error"]
+    assert client.get("/v2/health/live").status_code == 200
+
+
+def test_a_chunked_body_over_the_limit_is_refused_while_it_arrives(client: httpx.Client) -> None:
+    response = client.post(INFER, content=(b" " * 10_000 for _ in range(20)))
+    assert response.status_code == 413
+
+
+def test_too_many_rows_are_refused(client: httpx.Client) -> None:
+    assert client.post(INFER, json=question(parcels(51))).status_code == 413
+
+
+@pytest.mark.parametrize("header", [{"content-encoding": "gzip"}, {"inference-header-content-length": "5"}])
+def test_encodings_that_are_not_spoken_are_named(client: httpx.Client, header: dict[str, str]) -> None:
+    response = client.post(INFER, content=b"12345", headers=header)
+    assert response.status_code == 400
+    assert "not supported" in response.json()["error"]
+
+
+def test_many_connections_get_each_their_own_answer(client: httpx.Client, port: int, expected: Any) -> None:
+    wrong: list[Any] = []
+
+    def ask(seed: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as mine:
+            for turn in range(20):
+                columns = parcels(1 + (seed + turn) % 5, seed=1000 * seed + turn)
+                bad = turn % 7 == 3
+                if bad:
+                    columns["color"][-1] = f"pink{seed}-{turn}"
+                response = mine.post(INFER, json=question(columns, id=f"{seed}-{turn}"))
+                answer = response.json()
+                if bad:
+                    right = response.status_code == 400 and f"pink{seed}-{turn}" in answer["error"]
+                else:
+                    data = answer["outputs"][0]["data"]
+                    right = (
+                        answer["id"] == f"{seed}-{turn}" and data == expected.predict(columns)["probability"].tolist()
+                    )
+                if not right:
+                    wrong.append(answer)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_client_that_goes_away_in_the_middle_harms_nobody(client: httpx.Client, port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as half:
+        half.sendall(f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{{".encode())
+    with socket.create_connection(("127.0.0.1", port)) as garbage:
+        garbage.sendall(b"\x16\x03\x01 not http at all\r\n\r\n")
+        garbage.recv(100)
+    assert client.get("/v2/health/ready").status_code == 200
+
+
+def test_a_port_that_another_program_holds_is_a_clear_error(folder: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = int(holder.getsockname()[1])
+        with pytest.raises(ConfigError, match=f"listener.port: {taken} is taken by another program"):
+            Ingress("tests", settings(folder, taken))
+
+
+def test_two_replicas_share_a_port(folder: Path) -> None:
+    port = free_port()
+    first = Ingress("tests", settings(folder, port))
+    second = Ingress("tests", settings(folder, port))
+    first.drain()
+    assert httpx.get(f"http://127.0.0.1:{port}/-/healthz").text == "success"
+    second.drain()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/-/healthz")
+
+
+def test_a_draining_replica_says_so_answers_what_is_open_and_then_stops(folder: Path) -> None:
+    port = free_port()
+    ingress = Ingress("tests", settings(folder, port))
+    ingress.check_health()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as open_connection:
+        assert "connection" not in open_connection.get("/v2/health/ready").headers
+        draining = threading.Thread(target=ingress.drain)
+        draining.start()
+        time.sleep(0.5)
+        last = open_connection.post(INFER, json=question(parcels(1)))
+        assert (last.status_code, last.headers["connection"]) == (200, "close")
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/-/healthz")
+        draining.join(timeout=3)
+        assert not draining.is_alive()
+    with pytest.raises(Exception, match="the listener has stopped"):
+        ingress.check_health()
+
+
+def test_a_draining_replica_is_not_ready(folder: Path) -> None:
+    port = free_port()
+    ingress = Ingress("tests", settings(folder, port))
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as open_connection:
+        open_connection.get("/v2/health/live")
+        draining = threading.Thread(target=ingress.drain)
+        draining.start()
+        time.sleep(0.3)
+        response = open_connection.get("/v2/health/ready")
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        draining.join(timeout=6)
+
+
+def test_check_says_in_one_sentence_what_is_wrong_with_a_serve_file(folder: Path, tmp_path: Path) -> None:
+    def check(change: dict[str, Any], arguments: dict[str, Any]) -> tuple[int, str]:
+        application = {
+            "name": "parcels",
+            "import_path": "serve.app:build",
+            "args": {
+                "endpoints": [{"name": "parcel", "model": "models:/parcel@champion"}],
+                "registry": registry_settings(folder).model_dump(),
+            }
+            | arguments,
+        }
+        path = tmp_path / "serve.yaml"
+        path.write_text(json.dumps({"proxy_location": "Disabled", "applications": [application]} | change))
+        done = subprocess.run([sys.executable, "-m", "serve", str(path)], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    status, text = check({}, {})
+    assert (status, "parcel: models:/parcel@champion is version 1" in text) == (0, True)
+    for change, arguments, complaint in [
+        ({"proxy_locatoin": "Disabled"}, {}, "unknown key 'proxy_locatoin'"),
+        ({"proxy_location": "HeadOnly"}, {}, "key 'proxy_location': must be Disabled"),
+        ({}, {"listner": {}}, "unknown key 'listner'; known here: endpoints, feature_store"),
+        (
+            {},
+            {"endpoints": [{"name": "x", "model": "models:/nobody@champion"}]},
+            "models:/nobody@champion is not in the",
+        ),
+        ({}, {"endpoints": [{"name": "x", "model": "parcel"}]}, "'parcel' is no model: expected models:/NAME@ALIAS"),
+    ]:
+        status, text = check(change, arguments)
+        assert (status, text.count("\n"), complaint in text) == (2, 1, True), text
