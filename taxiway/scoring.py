@@ -56,8 +56,11 @@ def score(
     for column in signature.inputs:
         if column.name not in inputs:
             inputs[column.name] = missing_values(column, rows)
+    names = [column.name for column in signature.inputs]
     if features is not None:
         rejects += _complete(inputs, features, read_features)
+        names += features.columns
+    inputs = {name: inputs[name] for name in names}
     good = np.setdiff1d(np.arange(rows), np.concatenate([[], *(reject.rows for reject in rejects)])).astype(np.intp)
     answered, outputs, failed = _predict(predictor, inputs if len(good) == rows else take(inputs, good), good)
     return Scored(answered, outputs, rejects + failed)

@@ -43,10 +43,10 @@ def settings(folder: Path, port: int, drain_s: float = 5.0) -> ServeSettings:
 
 
 def question(columns: dict[str, Array], **rest: Any) -> dict[str, Any]:
-    tensors = [
-        {"name": name, "datatype": DATATYPES[name], "shape": [len(values)], "data": [None if v != v else v for v in values.tolist()]}
-        for name, values in columns.items()
-    ]  # fmt: skip
+    tensors = []
+    for name, values in columns.items():
+        data = [None if value != value else value for value in values.tolist()]
+        tensors.append({"name": name, "datatype": DATATYPES[name], "shape": [len(data)], "data": data})
     return {"inputs": tensors, **rest}
 
 

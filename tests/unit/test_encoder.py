@@ -23,7 +23,8 @@ def test_columns_and_a_data_frame_give_the_same_probabilities() -> None:
 def test_a_row_has_the_same_probability_alone_and_among_others() -> None:
     predictor, columns = SklearnPredictor(train(), "p"), parcels(100, seed=3)
     together = predictor.predict(columns)["p"]
-    alone = [predictor.predict({name: values[row : row + 1] for name, values in columns.items()})["p"][0] for row in range(100)]  # fmt: skip
+    rows = [{name: values[row : row + 1] for name, values in columns.items()} for row in range(100)]
+    alone = [predictor.predict(row)["p"][0] for row in rows]
     np.testing.assert_array_equal(together, alone)
 
 

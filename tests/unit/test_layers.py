@@ -27,7 +27,7 @@ def test_a_library_of_ray_is_imported_only_at_its_home(library: str) -> None:
         for path in Path(package).rglob("*.py")
         if any(name == library or name.startswith(library + ".") for name in imported(path))
     }
-    assert users == HOMES[library]
+    assert users <= HOMES[library]
 
 
 def test_the_serve_builder_keeps_its_annotation_at_run_time() -> None:

@@ -159,8 +159,13 @@ TENSOR = st.fixed_dictionaries(
 )
 
 
+REQUEST = st.fixed_dictionaries(
+    {"inputs": st.lists(TENSOR | JSON, max_size=3) | JSON}, optional={"id": JSON, "outputs": JSON}
+)
+
+
 @settings(max_examples=500, deadline=None)
-@given(request=st.fixed_dictionaries({"inputs": st.lists(TENSOR | JSON, max_size=3) | JSON}, optional={"id": JSON, "outputs": JSON}))  # fmt: skip
+@given(request=REQUEST)
 def test_no_body_whatever_fails_otherwise_than_with_a_request_error(request: dict[str, Any]) -> None:
     try:
         decoded = decode_request(orjson.dumps(request), INPUTS, ["probability"], 100)
