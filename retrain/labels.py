@@ -1,0 +1,105 @@
+"""The labels file: read the examples of both windows, leave out what has no label, set bad rows aside."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from retrain.columns import column_values
+from retrain.dataset import Dataset
+from retrain.settings import RetrainSettings, WindowSettings
+from taxiway.errors import ConfigError, JobError
+from taxiway.signature import Array, Signature
+
+
+@dataclass(frozen=True)
+class LabelsRead:
+    """The usable examples of the labels file, and how many rows of the windows are not among them."""
+
+    examples: Dataset
+    without_label: int
+    set_aside: Counter[str]
+
+
+def read_labels(settings: RetrainSettings) -> LabelsRead:
+    """Reads the examples of the training and the evaluation window.
+
+    Raises:
+        ConfigError: the file can't be read, lacks a column, or a column has a wrong type.
+        JobError: row ids are missing or not unique.
+    """
+    table = _read_windows(settings)
+    labels = _labels(table.column(settings.label), settings.label)
+    labelled = ~np.isnan(labels)
+    table = table.filter(pa.array(labelled))
+    columns, rejects = {}, []
+    for column in settings.inputs:
+        if column.nullable and column.name not in table.column_names:
+            table = table.append_column(column.name, pa.nulls(len(table)))
+        columns[column.name], bad = column_values(column, table.column(column.name))
+        rejects += bad
+    examples = Dataset(
+        row_ids=_row_ids(table.column(settings.row_id), settings.row_id),
+        moments=table.column(settings.event_timestamp).cast(pa.timestamp("us"), safe=False).to_numpy(),
+        labels=labels[labelled].astype(np.int64),
+        columns=columns,
+    )
+    rejects += Signature(inputs=settings.inputs, outputs=()).rejects(columns)
+    good, set_aside = examples.without(rejects)
+    return LabelsRead(good, int((~labelled).sum()), set_aside)
+
+
+def _read_windows(settings: RetrainSettings) -> pa.Table:
+    """The file's rows inside either window, ordered by moment and row id."""
+    try:
+        source = ds.dataset(settings.labels, format="parquet")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigError(f"labels: {settings.labels} can't be read: {error}") from error
+    required = [column.name for column in settings.inputs if not column.nullable]
+    own = [settings.row_id, settings.event_timestamp, settings.label]
+    if absent := [name for name in [*own, *required] if name not in source.schema.names]:
+        raise ConfigError(f"labels: {settings.labels} has no column {', '.join(absent)}")
+    wanted = dict.fromkeys([*own, *(column.name for column in settings.inputs)])
+    moment_type = source.schema.field(settings.event_timestamp).type
+    if not pa.types.is_timestamp(moment_type):
+        raise ConfigError(f"event_timestamp: {settings.event_timestamp} is {moment_type}, expected a timestamp")
+    inside = _inside(settings.event_timestamp, settings.train, moment_type) | _inside(
+        settings.event_timestamp, settings.evaluate, moment_type
+    )
+    table = source.to_table([name for name in wanted if name in source.schema.names], filter=inside)
+    return table.sort_by([(settings.event_timestamp, "ascending"), (settings.row_id, "ascending")])
+
+
+def _inside(name: str, window: WindowSettings, moment_type: Any) -> ds.Expression:
+    """A filter for one window; a timestamp without a zone is UTC."""
+    start, end = (
+        pa.scalar(moment, pa.timestamp("us", "UTC")).cast(moment_type, safe=False)
+        for moment in (window.start, window.end)
+    )
+    inside: ds.Expression = (ds.field(name) >= start) & (ds.field(name) < end)
+    return inside
+
+
+def _labels(values: "pa.ChunkedArray[Any]", name: str) -> Array:
+    """0.0, 1.0 or NaN for each row."""
+    try:
+        labels: Array = values.cast(pa.float64()).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConfigError(f"label: {name} is {values.type}, expected numbers") from error
+    strange = labels[~np.isnan(labels) & ~np.isin(labels, (0.0, 1.0))]
+    if len(strange):
+        raise ConfigError(f"label: {name} must be 0 or 1, found {strange[0]:g}")
+    return labels
+
+
+def _row_ids(values: "pa.ChunkedArray[Any]", name: str) -> Array:
+    if values.null_count:
+        raise JobError(f"row_id: {values.null_count} rows have no {name}")
+    if pc.count_distinct(values).as_py() < len(values):
+        raise JobError(f"row_id: {name} is not unique")
+    row_ids: Array = values.to_numpy()
+    return row_ids

@@ -1,0 +1,59 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrain.settings import RetrainSettings
+from taxiway.errors import ConfigError
+from taxiway.settings import load, parse
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TRAIN = {"start": "2024-01-01", "end": "2024-07-01"}
+EVALUATE = {"start": "2024-07-01", "end": "2024-09-01"}
+
+
+def settings(**changes: Any) -> RetrainSettings:
+    data = {
+        "model": "m",
+        "labels": "labels.parquet",
+        "label": "late",
+        "inputs": [{"name": "x", "dtype": "float64"}],
+        "train": TRAIN,
+        "validate_from": "2024-06-01",
+        "evaluate": EVALUATE,
+    }
+    return parse(data | changes, RetrainSettings, "retrain.yaml")
+
+
+def test_a_moment_without_an_offset_is_utc() -> None:
+    assert settings().train.start == datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def test_a_moment_with_an_offset_is_converted() -> None:
+    window = {"start": "2013-09-01T00:00-04:00", "end": "2013-11-01T00:00-04:00"}
+    assert settings(train={"start": "2013-01-01", "end": "2013-09-01"}, validate_from="2013-07-01", evaluate=window)
+
+
+def test_the_flights_config_is_valid() -> None:
+    assert load(CONFIGS / "flights" / "retrain.yaml", RetrainSettings).evaluate.start == datetime(
+        2013, 9, 1, 4, tzinfo=UTC
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"start": "2024-07-01", "end": "2024-01-01"}}, "train.end.*after the window's start"),
+        ({"validate_from": "2024-08-01"}, "validate_from.*inside the training window"),
+        ({"evaluate": {"start": "2024-06-15", "end": "2024-09-01"}}, "evaluate.*after the training window has ended"),
+        ({"slices": ["carrier"]}, "slices.*carrier not among the inputs x"),
+        ({"label": "x"}, "inputs.*the label 'x'"),
+        ({"features": {"service": "s"}}, "feature_store.*required"),
+        ({"inputs": [{"name": "x", "dtype": "int64"}] * 2}, "inputs.*same name"),
+        ({"serach": {}}, "unknown key 'serach'"),
+    ],
+)
+def test_a_config_that_would_mislead_is_refused_and_names_the_key(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings(**changes)
