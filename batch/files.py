@@ -41,7 +41,7 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
 
 
 def _locate_with_fsspec(path: str) -> tuple[fs.FileSystem, str]:
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs
 
     try:
         system, inside = url_to_fs(path)

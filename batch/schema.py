@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from batch.columns import is_convertible, is_moment, natural_dtype, plain_type
 from batch.files import InputFile
 from batch.settings import ScoreSettings
+from taxiway.arrow_columns import is_convertible, is_moment, natural_dtype, plain_type
 from taxiway.errors import ConfigError
 from taxiway.package import ModelPackage
 from taxiway.signature import Column

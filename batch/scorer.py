@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from batch.columns import convert, missing_rows, moments
 from batch.parts import first_rejects, part_table, quarantine_table, write_part
 from batch.pieces import PartFile, Piece, PieceResult
 from batch.reader import PieceReader
 from batch.schema import STAMPS, needs_moments, quarantine_schema, read_names, wanted_columns
 from batch.settings import ScoreSettings
+from taxiway.arrow_columns import convert, missing_rows, moments
 from taxiway.errors import JobError
 from taxiway.feature_binding import FeatureViewBinding
 from taxiway.registry import LoadedModel, ModelVersion, Registry

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from retrain.columns import column_values
 from retrain.dataset import Dataset
 from retrain.settings import RetrainSettings, WindowSettings
+from taxiway.arrow_columns import convert, is_convertible
 from taxiway.errors import ConfigError, JobError
 from taxiway.signature import Array, Signature
 
@@ -40,7 +40,10 @@ def read_labels(settings: RetrainSettings) -> LabelsRead:
     for column in settings.inputs:
         if column.nullable and column.name not in table.column_names:
             table = table.append_column(column.name, pa.nulls(len(table)))
-        columns[column.name], bad = column_values(column, table.column(column.name))
+        values = table.column(column.name)
+        if not is_convertible(values.type, column.dtype):
+            raise ConfigError(f"labels: column {column.name} is {values.type}, expected {column.dtype}")
+        columns[column.name], bad = convert(column, values)
         rejects += bad
     examples = Dataset(
         row_ids=_row_ids(table.column(settings.row_id), settings.row_id),

@@ -1,6 +1,7 @@
 """MLflow's model registry: resolve a model URI, load a version, register one, move an alias."""
 
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SADeprecationWarning
 
 from taxiway.errors import ConfigError, RegistryError
 from taxiway.package import ModelPackage, load_package
@@ -50,6 +52,8 @@ class Registry:
         if settings.tracking_uri.startswith("sqlite:///"):
             Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(settings.tracking_uri)
+        # MLflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates.
+        warnings.filterwarnings("ignore", message="The ``noload`` loader", category=SADeprecationWarning)
 
     @cached_property
     def _client(self) -> MlflowClient:

@@ -1,10 +1,11 @@
 """Makes everything the example needs: labels, a month to score, feature tables, and a filled feature store."""
 
 import hashlib
+import io
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +46,8 @@ def main() -> int:
         write_tables(view_tables(flights, data.read_weather(), data.read_planes()))
     with _step("register feature views with Feast"):
         apply()
-    with _step(f"fill the online store as of {NOW:%Y-%m-%d %H:%M} UTC"):
+    # Feast prints a line for each view.
+    with _step(f"fill the online store as of {NOW:%Y-%m-%d %H:%M} UTC"), redirect_stdout(io.StringIO()):
         materialize(open_store(_store_settings()), _BEGIN.to_pydatetime(), NOW.to_pydatetime())
     stamp.write_text(digest)
     return 0

@@ -1,6 +1,7 @@
 """`make run`: from nothing to a live answer, then in the foreground until Ctrl-C."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -42,6 +43,8 @@ def main() -> int:
     # A shell that starts this in the background leaves SIGINT ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # MLflow tells how it makes its tables.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     started = time.monotonic()
     try:
         settings = _settings()

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch.columns import convert, is_convertible, is_moment, moments
+from taxiway.arrow_columns import convert, is_convertible, is_moment, moments
 from taxiway.signature import Column
 
 

@@ -1,4 +1,4 @@
-"""Arrow columns of an input file to the numpy columns that a signature describes."""
+"""Arrow columns of a file to the numpy columns that a signature describes."""
 
 from typing import Any, TypeAlias
 
