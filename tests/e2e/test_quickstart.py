@@ -192,8 +192,8 @@ def test_a_retraining_on_the_cluster_registers_a_challenger(quickstart: Quicksta
     quickstart.submit("retrain", str(path))
     mlflow.set_tracking_uri(f"sqlite:///{quickstart.home}/mlflow.db")
     client = mlflow.MlflowClient()
-    assert client.get_model_version_by_alias("flight-delay", "challenger").version == "2"
-    assert client.get_model_version_by_alias("flight-delay", "champion").version == "1"
+    assert str(client.get_model_version_by_alias("flight-delay", "challenger").version) == "2"
+    assert str(client.get_model_version_by_alias("flight-delay", "champion").version) == "1"
 
 
 def test_prometheus_can_scrape_the_replicas_counters(quickstart: Quickstart) -> None:
