@@ -44,6 +44,8 @@ class Ingress:
 
     def drain(self) -> None:
         """Refuses new connections, finishes what is in flight, flushes metrics."""
+        # In this order: a client that is told to connect anew must not come back here.
+        self._listener.stop_accepting()
         self._http.draining = True
         self._listener.drain()
 

@@ -45,7 +45,6 @@ class Listener:
                 timeout_keep_alive=75,
             )
         )
-        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     def start(self) -> None:
@@ -66,29 +65,36 @@ class Listener:
     def alive(self) -> bool:
         return self._thread.is_alive() and self._server.started
 
+    def stop_accepting(self) -> None:
+        """Returns when new connections go to the other listeners of the port."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._close_sockets(), self._loop).result()
+
     def drain(self) -> None:
-        """Stops accepting, lets open connections finish for `drain_s` seconds, then closes what is left.
+        """Lets open connections finish for `drain_s` seconds, then closes what is left and ends the thread.
 
         The application must answer `Connection: close` from before this is called.
         """
-        if not self._thread.is_alive():
-            return
-        self._loop.call_soon_threadsafe(self._stop_accepting)
         deadline = time.monotonic() + self._settings.drain_s
-        while self._server.server_state.connections and time.monotonic() < deadline:
+        while self.alive and self._server.server_state.connections and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         self._server.should_exit = True
         self._thread.join()
 
-    def _stop_accepting(self) -> None:
+    async def _close_sockets(self) -> None:
         for server in self._server.servers:
             server.close()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        flushing = self._loop.create_task(self._flush_forever())
-        self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
-        flushing.cancel()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            flushing = tasks.create_task(self._flush_forever())
+            await self._server.serve(sockets=[self._socket])
+            flushing.cancel()
         self._flush()
 
     async def _flush_forever(self) -> None:

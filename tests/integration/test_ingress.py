@@ -289,6 +289,33 @@ def test_a_draining_replica_says_so_answers_what_is_open_and_then_stops(folder: 
         ingress.check_health()
 
 
+def test_no_request_fails_while_one_of_two_replicas_drains_under_load(folder: Path) -> None:
+    port = free_port()
+    leaving, staying = (Ingress("tests", settings(folder, port)) for _ in range(2))
+    body, stop, failed, answered = json.dumps(question(parcels(1))), threading.Event(), [], []
+
+    def ask() -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as mine:
+            while not stop.is_set():
+                try:
+                    answered.append(mine.post(INFER, content=body).raise_for_status().status_code)
+                except httpx.HTTPError as error:
+                    failed.append(repr(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    leaving.drain()
+    before = len(answered)
+    time.sleep(0.5)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    staying.drain()
+    assert (failed, len(answered) > before > 0) == ([], True)
+
+
 def test_a_draining_replica_is_not_ready(folder: Path) -> None:
     port = free_port()
     ingress = Ingress("tests", settings(folder, port))
