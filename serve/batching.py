@@ -76,23 +76,21 @@ class Gatherer:
     def _flush(self) -> None:
         groups, self._waiting, self._rows_waiting = self._waiting, {}, 0
         for group in groups.values():
-            # A caller that has gone has cancelled its future.
+            # A request that was cancelled has nobody to answer to.
             alive = [waiting for waiting in group if not waiting.answer.done()]
             for batch in cut(alive, self._batch_rows):
                 self._answer(batch)
 
     def _answer(self, batch: Sequence[_Waiting]) -> None:
         rows = sum(waiting.rows for waiting in batch)
-        self._observe_batch(rows)
         try:
-            scored = self._score(concatenate([waiting.columns for waiting in batch]))
+            self._observe_batch(rows)
+            _hand_out(batch, self._score(concatenate([waiting.columns for waiting in batch])))
         except TaxiwayError as error:
             _fail(batch, error)
         except Exception:  # noqa: BLE001 - a bug of ours fails this batch, not the server
             _log.exception("scoring a batch of %d rows failed", rows)
             _fail(batch, ModelFailed("the model failed on this request"))
-        else:
-            _hand_out(batch, scored)
 
 
 def cut(group: Sequence[_Waiting], batch_rows: int) -> list[list[_Waiting]]:
@@ -135,4 +133,5 @@ def _reason(rejects: Sequence[Reject], begin: int, end: int) -> TaxiwayError:
 
 def _fail(batch: Sequence[_Waiting], error: TaxiwayError) -> None:
     for waiting in batch:
-        waiting.answer.set_exception(type(error)(*error.args))
+        if not waiting.answer.done():
+            waiting.answer.set_exception(type(error)(*error.args))

@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -14,8 +16,12 @@ import uvloop
 from serve.settings import ListenerSettings
 from taxiway.errors import ConfigError, TaxiwayError
 
+_log = logging.getLogger(__name__)
+
 _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
+_LAST_ANSWERS_S = 1
+_STUCK_AFTER_S = 60.0
 _POLL_S = 0.05
 _FLUSH_EVERY_S = 1.0
 
@@ -43,8 +49,10 @@ class Listener:
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=75,
+                timeout_graceful_shutdown=_LAST_ANSWERS_S,
             )
         )
+        self._turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     def start(self) -> None:
@@ -63,12 +71,14 @@ class Listener:
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive() and self._server.started
+        """Whether the loop runs and has turned lately: a model that hangs is not alive."""
+        return self._thread.is_alive() and time.monotonic() - self._turned_at < _STUCK_AFTER_S
 
     def stop_accepting(self) -> None:
         """Returns when new connections go to the other listeners of the port."""
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._close_sockets(), self._loop).result()
+            with suppress(TimeoutError):
+                asyncio.run_coroutine_threadsafe(self._close_sockets(), self._loop).result(_START_TIMEOUT_S)
 
     def drain(self) -> None:
         """Lets open connections finish for `drain_s` seconds, then closes what is left and ends the thread.
@@ -95,12 +105,20 @@ class Listener:
             flushing = tasks.create_task(self._flush_forever())
             await self._server.serve(sockets=[self._socket])
             flushing.cancel()
-        self._flush()
+        self._safe_flush()
 
     async def _flush_forever(self) -> None:
         while True:
+            self._turned_at = time.monotonic()
             await asyncio.sleep(_FLUSH_EVERY_S)
+            self._safe_flush()
+
+    def _safe_flush(self) -> None:
+        """Telemetry that fails is logged; it never fails a prediction."""
+        try:
             self._flush()
+        except Exception:  # noqa: BLE001
+            _log.exception("handing over metrics failed")
 
 
 def _bind(host: str, port: int) -> socket.socket:

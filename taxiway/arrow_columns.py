@@ -45,20 +45,19 @@ def natural_dtype(found: pa.DataType) -> ColumnType | None:
 def convert(column: Column, found: "pa.ChunkedArray[Any]") -> tuple[Array, list[Reject]]:
     """The values in the column's numpy form, and the rows that have none there.
 
-    A refused row holds a placeholder. A nullable int64 or bool column with nulls becomes float64,
-    null being NaN, as in `taxiway.signature.missing_values`.
+    A refused row holds a placeholder.
     """
     values = _plain(found)
     if column.dtype == "string":
         return values.cast(pa.large_string()).to_numpy(zero_copy_only=False).astype(np.object_, copy=False), []
     if column.dtype == "float64":
         return _floats(values), []
-    missing = missing_rows(column.name, column.dtype, values)
     target = pa.bool_() if column.dtype == "bool" else pa.int64()
     whole: pa.Array[Any] = values.cast(target, safe=False)
     inexact = _inexact(column, values)
-    if column.nullable and missing:
+    if column.stored_dtype == "float64":
         return np.where(_is_missing(values), np.nan, _floats(whole)), inexact
+    missing = missing_rows(column.name, column.dtype, values)
     return whole.fill_null(pa.scalar(0).cast(target)).to_numpy(zero_copy_only=False), missing + inexact
 
 

@@ -1,12 +1,13 @@
 """Which columns of a model come from the feature store, under which keys, and what a missing entity means."""
 
 from collections.abc import Collection
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from taxiway.settings import Settings
-from taxiway.signature import Array, Columns, Reject, RejectCode
+from taxiway.signature import Array, Column, Columns, Reject, RejectCode
 
 OnMissing = Literal["null", "refuse"]
 
@@ -52,6 +53,11 @@ class FeatureBinding(Settings):
     @property
     def columns(self) -> tuple[str, ...]:
         return tuple(column for view in self.views for column in view.columns)
+
+    @cached_property
+    def optional_inputs(self) -> tuple[Column, ...]:
+        """The features as columns that a request may bring itself."""
+        return tuple(Column(name=name, dtype="float64", nullable=True) for name in self.columns)
 
     def views_to_read(self, brought: Collection[str]) -> tuple[FeatureViewBinding, ...]:
         """The views of which a request does not bring every feature itself."""

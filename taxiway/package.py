@@ -49,8 +49,7 @@ class ModelPackage(Settings):
     @property
     def model_columns(self) -> tuple[Column, ...]:
         """What the model itself takes: the request's columns and the store's."""
-        stored = self.features.columns if self.features else ()
-        return self.signature.inputs + tuple(Column(name=name, dtype="float64", nullable=True) for name in stored)
+        return self.signature.inputs + (self.features.optional_inputs if self.features else ())
 
 
 class SklearnPredictor:

@@ -22,7 +22,7 @@ class Predictor(Protocol):
 
 
 ReadFeatures = Callable[[Sequence[FeatureViewBinding], Columns], dict[str, Array]]
-"""Reads every feature of some views for each row; an unknown entity's features are NaN."""
+"""Reads every feature of some views for each of all rows, in order; an unknown entity's features are NaN."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,11 @@ def score(
         InvalidInput: a required column is not there at all.
         FeatureStoreFailed: the store does not answer.
     """
-    rows = row_count(columns)
     rejects = signature.rejects(columns)
+    if features is not None:
+        brought = (column for column in features.optional_inputs if column.name in columns)
+        rejects += [reject for column in brought for reject in column.rejects(columns[column.name])]
+    rows = row_count(columns)
     inputs = dict(columns)
     for column in signature.inputs:
         if column.name not in inputs:
@@ -60,22 +63,25 @@ def score(
     if features is not None:
         rejects += _complete(inputs, features, read_features)
         names += features.columns
-    inputs = {name: inputs[name] for name in names}
-    good = np.setdiff1d(np.arange(rows), np.concatenate([[], *(reject.rows for reject in rejects)])).astype(np.intp)
-    answered, outputs, failed = _predict(predictor, inputs if len(good) == rows else take(inputs, good), good)
+    good = np.arange(rows)
+    if rejects:
+        good = np.setdiff1d(good, np.concatenate([reject.rows for reject in rejects]))
+        inputs = take(inputs, good)
+    answer = _Answer(predictor, tuple(column.name for column in signature.outputs))
+    answered, outputs, failed = answer.to({name: inputs[name] for name in names}, good)
     return Scored(answered, outputs, rejects + failed)
 
 
 def _complete(inputs: dict[str, Array], features: FeatureBinding, read_features: ReadFeatures) -> list[Reject]:
     """Adds what the feature store brings; a feature that the request brought itself wins."""
     views = features.views_to_read(inputs)
-    if not views:
-        return []
     for view in views:
         for key in view.entity_keys:
             if key not in inputs:
                 reason = f"this input is required: it is a key of the feature view {view.name!r}"
                 raise InvalidInput(RejectCode.MISSING_COLUMN, key, reason)
+    if not views:
+        return []
     read = read_features(views, inputs)
     rejects = [reject for view in views for reject in view.unknown_entities(read, inputs)]
     for name, values in read.items():
@@ -83,22 +89,35 @@ def _complete(inputs: dict[str, Array], features: FeatureBinding, read_features:
     return rejects
 
 
-def _predict(predictor: Predictor, inputs: Columns, rows: Array) -> tuple[Array, dict[str, Array], list[Reject]]:
-    """Predicts all rows at once; when the model raises, halves them until the guilty ones stand alone."""
-    if not len(rows):
-        return rows, {}, []
-    try:
-        return rows, predictor.predict(inputs), []
-    except Exception as error:  # noqa: BLE001 - whatever a model raises is about its rows
-        if len(rows) == 1:
-            _log.warning("the model raised on one row", exc_info=error)
-            reasons = [f"the model raised {type(error).__name__}"]
-            return rows[:0], {}, [Reject(rows, RejectCode.MODEL_FAILED, "", reasons)]
-    middle = len(rows) // 2
-    first, second = slice(None, middle), slice(middle, None)
-    halves = [_predict(predictor, take(inputs, half), rows[half]) for half in (first, second)]
-    answered = [half for half in halves if len(half[0])]
-    outputs = {
-        name: np.concatenate([half[1][name] for half in answered]) for name in (answered[0][1] if answered else ())
-    }
-    return np.concatenate([half[0] for half in halves]), outputs, [*halves[0][2], *halves[1][2]]
+@dataclass(frozen=True)
+class _Answer:
+    """Asks a model, and finds the rows that it can't answer."""
+
+    predictor: Predictor
+    outputs: tuple[str, ...]
+
+    def to(self, inputs: Columns, rows: Array) -> tuple[Array, dict[str, Array], list[Reject]]:
+        """Predicts all rows at once; when the model raises, halves them until the guilty ones stand alone."""
+        if not len(rows):
+            return rows, {}, []
+        try:
+            return rows, self._predict(inputs, len(rows)), []
+        except Exception as error:  # noqa: BLE001 - whatever a model raises is about its rows
+            if len(rows) == 1:
+                _log.warning("the model raised on one row", exc_info=error)
+                reasons = [f"the model raised {type(error).__name__}"]
+                return rows[:0], {}, [Reject(rows, RejectCode.MODEL_FAILED, "", reasons)]
+        middle = len(rows) // 2
+        halves = [self.to(take(inputs, half), rows[half]) for half in (slice(None, middle), slice(middle, None))]
+        answered = [outputs for found, outputs, _ in halves if len(found)]
+        joined = {name: np.concatenate([outputs[name] for outputs in answered]) for name in self.outputs if answered}
+        return np.concatenate([found for found, _, _ in halves]), joined, [*halves[0][2], *halves[1][2]]
+
+    def _predict(self, inputs: Columns, rows: int) -> dict[str, Array]:
+        """Answers are split by position afterwards: one value too many or too few must not pass."""
+        outputs = self.predictor.predict(inputs)
+        for name in self.outputs:
+            if name not in outputs or len(outputs[name]) != rows:
+                found = f"{len(outputs[name])} values" if name in outputs else "none"
+                raise ValueError(f"the model must answer {rows} values of {name!r}, it answered {found}")
+        return {name: outputs[name] for name in self.outputs}

@@ -1,7 +1,9 @@
 """What goes into a model and what comes out: named columns, their types and their rules.
 
 A column of n rows is a one-dimensional numpy array: bool, int64, float64 (NaN is a missing value) or
-object (str, None is a missing value). The same rules hold for a request and for a row of a scoring job.
+object (str, None is a missing value). A nullable bool or int64 column is float64, always: what a value
+becomes must not depend on whether a neighbour is missing. The same rules hold for a request and for a
+row of a scoring job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from taxiway.errors import InvalidInput
 from taxiway.settings import Settings
 
-type_of_dtype = {"bool": np.bool_, "int64": np.int64, "float64": np.float64, "string": np.object_}
 ColumnType = Literal["bool", "int64", "float64", "string"]
 Array = NDArray[Any]
 Columns = Mapping[str, Array]
@@ -58,6 +60,19 @@ class Column(Settings):
     maximum: float | None = None
     description: str = ""
 
+    @model_validator(mode="after")
+    def _rules_that_apply(self) -> "Column":
+        if self.categories is not None and self.dtype != "string":
+            raise ValueError(f"{self.name}: categories are for strings, not for {self.dtype}")
+        if (self.minimum, self.maximum) != (None, None) and self.dtype in ("string", "bool"):
+            raise ValueError(f"{self.name}: minimum and maximum are for numbers, not for {self.dtype}")
+        return self
+
+    @property
+    def stored_dtype(self) -> ColumnType:
+        """The type of the numpy array: only floats and strings can be missing."""
+        return "float64" if self.nullable and self.dtype != "string" else self.dtype
+
     @cached_property
     def category_index(self) -> dict[str, int]:
         """The position of each category: the code under which the model knows it."""
@@ -72,7 +87,7 @@ class Column(Settings):
                 known = self.category_index
                 unknown = np.fromiter((value not in known for value in values), np.bool_, len(values)) & ~missing
                 found += self._reject(unknown, RejectCode.UNKNOWN_CATEGORY, values, f"one of {', '.join(known)}")
-        elif self.dtype == "float64":
+        elif self.stored_dtype == "float64":
             missing = np.isnan(values)
             found += self._reject(np.isinf(values), RejectCode.NOT_FINITE, values, "a finite number")
         else:

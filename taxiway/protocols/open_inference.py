@@ -119,9 +119,12 @@ def _decode_tensor(tensor: Any, inputs: Mapping[str, Column]) -> tuple[str, Arra
 
 def _rows(name: str, shape: Any) -> int:
     """[n] or [n, 1]."""
-    if isinstance(shape, list) and len(shape) in (1, 2) and shape[1:] in ([], [1]) and type(shape[0]) is int:
-        return int(shape[0])
-    raise InvalidInput(RejectCode.WRONG_SHAPE, name, f"expected the shape [rows] or [rows, 1], got {str(shape)[:40]}")
+    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+        raise InvalidInput(RejectCode.WRONG_SHAPE, name, "'shape' must be a list of numbers, [rows] or [rows, 1]")
+    if len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
+        reason = f"expected the shape [rows] or [rows, 1], got {str(shape)[:40]}"
+        raise InvalidInput(RejectCode.WRONG_SHAPE, name, reason)
+    return int(shape[0])
 
 
 def _flat(name: str, data: list[Any]) -> list[Any]:
@@ -140,29 +143,38 @@ def _strings(name: str, data: list[Any]) -> Array:
 
 
 def _numbers(column: Column, data: list[Any], dtype: np.dtype[Any], datatype: str) -> Array:
-    types = set(map(type, data))
-    if column.dtype == "float64" and type(None) in types:
-        data = [np.nan if value is None else value for value in data]
-        types.discard(type(None))
-        accepted = _JSON_NUMBERS[dtype.kind]
-        dtype = dtype if dtype.kind == "f" else _FLOATS["FP64"]  # only floats can be missing
-    else:
-        accepted = _JSON_NUMBERS[dtype.kind]
-    if strange := types - accepted:
-        odd = next(value for value in data if type(value) in strange)
-        shown = _json_type(odd) + (f" {str(odd)[:40]!r}" if odd is not None else "")
-        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected values of {datatype}, got {shown}")
+    accepted = _JSON_NUMBERS[dtype.kind]
+    present = data
+    if None in data:
+        if not column.nullable:
+            raise InvalidInput(RejectCode.MISSING_VALUE, column.name, f"got nothing, expected a {column.dtype}")
+        present = [value for value in data if value is not None]
+    if strange := set(map(type, present)) - accepted:
+        odd = next(value for value in present if type(value) in strange)
+        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected values of {datatype}, got {_shown(odd)}")
     try:
         with np.errstate(over="ignore"):
             # Through the tensor's own datatype: a value means the same in JSON as in binary.
-            values = np.array(data, dtype=dtype)
+            values = np.array(present, dtype=dtype)
     except OverflowError:
         limits = np.iinfo(dtype)
-        odd = next(value for value in data if not limits.min <= value <= limits.max)
+        odd = next(value for value in present if not limits.min <= value <= limits.max)
         raise InvalidInput(RejectCode.OUT_OF_RANGE, column.name, f"{odd} does not fit into {datatype}") from None
     if dtype == np.uint64 and column.dtype == "int64" and (values > np.iinfo(np.int64).max).any():
         raise InvalidInput(RejectCode.OUT_OF_RANGE, column.name, f"{values.max()} does not fit into INT64")
-    return values.astype(column.dtype, copy=False)
+    values = values.astype(column.stored_dtype, copy=False)
+    if len(present) == len(data):
+        return values
+    spread = np.full(len(data), np.nan)
+    spread[[value is not None for value in data]] = values
+    return spread
+
+
+def _shown(value: Any) -> str:
+    """A value for an error text: never a long one, and no container, which may be too deep to print."""
+    if isinstance(value, str | bool | int | float):
+        return f"{_json_type(value)} {str(value)[:40]!r}"
+    return _json_type(value)
 
 
 def _json_type(value: Any) -> str:
@@ -176,10 +188,14 @@ def _wanted(requested: Any, outputs: Sequence[str]) -> tuple[str, ...] | None:
     if not isinstance(requested, list) or not all(isinstance(output, dict) for output in requested):
         raise MalformedRequest("'outputs' must be a list of objects with a 'name'")
     names = tuple(output.get("name") for output in requested)
-    for name in names:
+    for position, name in enumerate(names):
+        if not isinstance(name, str):
+            raise MalformedRequest("each of 'outputs' needs a 'name'")
         if name not in outputs:
             reason = f"this model has no such output; it gives {', '.join(outputs)}"
-            raise InvalidInput(RejectCode.UNKNOWN_COLUMN, str(name)[:80], reason)
+            raise InvalidInput(RejectCode.UNKNOWN_COLUMN, name[:80], reason)
+        if name in names[:position]:
+            raise InvalidInput(RejectCode.UNKNOWN_COLUMN, name, "this output is requested twice")
     return names
 
 

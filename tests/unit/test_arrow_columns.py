@@ -54,11 +54,11 @@ def test_numbers_that_are_no_int64_are_of_a_wrong_type():
     assert _refused(_convert(pa.array([1, 2**63], pa.uint64()), "int64")[1]) == [([1], "wrong_type")]
 
 
-def test_a_nullable_int64_with_nulls_becomes_float64_with_nan():
+def test_a_nullable_int64_is_float64_whether_it_has_nulls_or_not():
     numbers, rejects = _convert(pa.array([1, None]), "int64", nullable=True)
     assert rejects == []
     np.testing.assert_array_equal(numbers, [1.0, np.nan])
-    assert _convert(pa.array([1, 2]), "int64", nullable=True)[0].dtype == np.int64
+    assert _convert(pa.array([1, 2]), "int64", nullable=True)[0].dtype == np.float64
 
 
 def test_a_nullable_int64_refuses_fractions_but_not_nan():

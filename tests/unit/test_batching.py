@@ -124,3 +124,16 @@ def test_a_request_whose_caller_has_gone_is_not_computed() -> None:
 
     asyncio.run(run())
     assert model.batches == [2]
+
+
+def test_a_failing_observer_fails_the_batch_and_nobody_waits_for_ever() -> None:
+    def fail(rows: int) -> None:
+        raise RuntimeError
+
+    async def run() -> list[Outputs | BaseException]:
+        gatherer = Gatherer(Doubling(), 100, 100, fail)
+        one = {"x": np.ones(1)}
+        asked = asyncio.gather(gatherer.submit(one, 1), gatherer.submit(one, 1), return_exceptions=True)
+        return await asyncio.wait_for(asked, 5)
+
+    assert answers(asyncio.run(run())) == [ModelFailed, ModelFailed]

@@ -12,15 +12,26 @@ from taxiway.protocols.open_inference import InferRequest, decode_request, encod
 from taxiway.signature import Column
 from tests.tiny_model import SIGNATURE
 
-INPUTS = SIGNATURE.input_by_name | {"flag": Column(name="flag", dtype="bool")}
+INPUTS = SIGNATURE.input_by_name | {
+    "flag": Column(name="flag", dtype="bool"),
+    "maybe": Column(name="maybe", dtype="int64", nullable=True),
+}
 
 
 def tensor(name: str, datatype: str, data: list[Any], shape: Any = None) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}
 
 
+def deep(depth: int) -> list[Any]:
+    inner: list[Any] = [1]
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
 def decode(*tensors: Any, **rest: Any) -> InferRequest:
-    return decode_request(json.dumps({"inputs": tensors} | rest).encode(), INPUTS, ["probability"], max_rows=100)
+    body = json.dumps({"inputs": tensors} | rest).encode()
+    return decode_request(body, INPUTS, ["probability"], max_rows=100)
 
 
 def test_columns_have_their_own_numpy_types() -> None:
@@ -49,6 +60,13 @@ def test_a_null_is_a_missing_number() -> None:
     assert np.isnan(decode(tensor("weight", "FP64", [1.0, None])).columns["weight"][1])
     assert np.isnan(decode(tensor("weight", "FP64", [None])).columns["weight"][0])
     assert np.isnan(decode(tensor("weight", "INT8", [1, None])).columns["weight"][1])
+
+
+def test_a_nullable_integer_is_a_float_whether_a_neighbour_is_missing_or_not() -> None:
+    with_null = decode(tensor("maybe", "INT64", [3, None])).columns["maybe"]
+    without = decode(tensor("maybe", "INT64", [3, 4])).columns["maybe"]
+    assert (with_null.dtype, without.dtype) == (np.float64, np.float64)
+    np.testing.assert_array_equal(with_null, [3.0, np.nan])
 
 
 def test_every_double_survives_json_bit_by_bit() -> None:
@@ -80,7 +98,7 @@ def test_a_narrower_datatype_is_taken_with_its_own_precision_and_range() -> None
         (tensor("size", "FP64", ["1.0"]), "size: expected values of FP64, got a string '1.0'"),
         (tensor("size", "FP64", [True]), "size: expected values of FP64, got a boolean"),
         (tensor("count", "INT64", [1.5]), "count: expected values of INT64, got a number '1.5'"),
-        (tensor("count", "INT64", [1, None]), "count: expected values of INT64, got null"),
+        (tensor("count", "INT64", [1, None]), "count: got nothing, expected a int64"),
         (tensor("count", "INT64", [2**70]), "count: "),
         (tensor("count", "INT64", [1, True]), "count: expected values of INT64, got a boolean"),
         (tensor("flag", "BOOL", [1]), "flag: expected values of BOOL, got a number"),
@@ -89,8 +107,11 @@ def test_a_narrower_datatype_is_taken_with_its_own_precision_and_range() -> None
         (tensor("size", "FP64", [1.0], shape=[2]), r"size: the shape \[2\] means 2 values, 'data' has 1"),
         (tensor("size", "FP64", [1.0, 2.0], shape=[1, 2]), r"size: expected the shape \[rows\] or \[rows, 1\]"),
         (tensor("size", "FP64", [1.0], shape=[-1]), "size: "),
-        (tensor("size", "FP64", [1.0], shape="1"), "size: expected the shape"),
-        (tensor("size", "FP64", [1.0], shape=[True]), "size: expected the shape"),
+        (tensor("size", "FP64", [1.0], shape="1"), "size: 'shape' must be a list of numbers"),
+        (tensor("size", "FP64", [1.0], shape=[True]), "size: 'shape' must be a list of numbers"),
+        (tensor("size", "FP64", [1.0], shape=[1, 1.0]), "size: 'shape' must be a list of numbers"),
+        (tensor("weight", "INT8", [300, None]), "weight: 300 does not fit into INT8"),
+        (tensor("size", "FP64", [None]), "size: got nothing, expected a float64"),
         ({"name": "size", "datatype": "FP64", "shape": [1], "data": 1.0}, "size: 'data' must be a list"),
         (tensor("size", "FP64", []), "size: expected at least one row"),
         (tensor("size", "FP64", [[[1.0]]]), "size: "),
@@ -120,6 +141,16 @@ def test_a_body_that_is_no_request_is_refused(body: bytes, complaint: str) -> No
         decode_request(body, INPUTS, ["probability"], 100)
 
 
+@pytest.mark.parametrize("key", ["shape", "data", "datatype"])
+def test_a_part_too_deep_to_print_is_refused(key: str) -> None:
+    deep = "[" * 1015 + "1" + "]" * 1015
+    parts = {"shape": "[1]", "data": "[1.0]", "datatype": '"FP64"'} | {key: deep}
+    tensor = ", ".join(f'"{name}": {part}' for name, part in parts.items())
+    body = f'{{"inputs": [{{"name": "size", {tensor}}}]}}'
+    with pytest.raises(InvalidInput, match="size: "):
+        decode_request(body.encode(), INPUTS, ["probability"], 100)
+
+
 def test_inputs_of_different_lengths_are_refused() -> None:
     with pytest.raises(InvalidInput, match="count: has 2 rows where 'size' has 1"):
         decode(tensor("size", "FP64", [1.0]), tensor("count", "INT64", [1, 2]))
@@ -140,6 +171,10 @@ def test_an_unknown_output_is_refused_and_a_known_one_selected() -> None:
     assert decode(one, outputs=[{"name": "probability"}]).outputs == ("probability",)
     with pytest.raises(InvalidInput, match="odds: this model has no such output; it gives probability"):
         decode(one, outputs=[{"name": "odds"}])
+    with pytest.raises(InvalidInput, match="probability: this output is requested twice"):
+        decode(one, outputs=[{"name": "probability"}, {"name": "probability"}])
+    with pytest.raises(MalformedRequest, match="each of 'outputs' needs a 'name'"):
+        decode(one, outputs=[{"name": deep(900)}])
     with pytest.raises(MalformedRequest, match="'outputs' must be"):
         decode(one, outputs=["probability"])
 
@@ -173,6 +208,6 @@ def test_no_body_whatever_fails_otherwise_than_with_a_request_error(request: dic
         return
     assert {len(values) for values in decoded.columns.values()} == {decoded.rows}
     assert all(
-        values.dtype == {"string": object}.get(INPUTS[name].dtype, INPUTS[name].dtype)
+        values.dtype == {"string": object}.get(INPUTS[name].dtype, INPUTS[name].stored_dtype)
         for name, values in decoded.columns.items()
     )

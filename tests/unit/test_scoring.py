@@ -102,3 +102,29 @@ def test_a_missing_entity_key_is_named() -> None:
     )
     with pytest.raises(InvalidInput, match="till: this input is required: it is a key of the feature view 'tills'"):
         score(rows(["north"], [1]), SIGNATURE, features, read, Adding())
+
+
+@pytest.mark.parametrize("answer", [np.zeros(2), np.zeros(4), np.zeros(0)])
+def test_a_model_that_answers_another_number_of_rows_fails_and_mixes_nothing(answer: Array) -> None:
+    class Wrong:
+        def predict(self, columns: Columns) -> dict[str, Array]:
+            return {"sum": answer if len(columns["price"]) == 3 else columns["price"][1:]}
+
+    scored = score(rows(["north"] * 3, [1, 2, 3]), SIGNATURE, FEATURES, read, Wrong())
+    assert (scored.rows.tolist(), {reject.code for reject in scored.rejects}) == ([], {RejectCode.MODEL_FAILED})
+
+
+def test_a_model_without_the_promised_output_fails() -> None:
+    class Wrong:
+        def predict(self, columns: Columns) -> dict[str, Array]:
+            return {"total": columns["price"]}
+
+    scored = score(rows(["north"], [1]), SIGNATURE, FEATURES, read, Wrong())
+    assert [reject.code for reject in scored.rejects] == [RejectCode.MODEL_FAILED]
+
+
+def test_a_feature_that_the_request_brings_obeys_rules_too() -> None:
+    columns = rows(["north", "north"], [1, 2]) | {"sold": np.array([np.inf, 1.0])}
+    scored = score(columns, SIGNATURE, FEATURES, read, Adding())
+    assert scored.rows.tolist() == [1]
+    assert [(reject.code, reject.field) for reject in scored.rejects] == [(RejectCode.NOT_FINITE, "sold")]

@@ -54,3 +54,9 @@ def test_a_very_long_value_is_not_repeated_whole() -> None:
     signature = Signature(inputs=(Column(name="c", dtype="string", categories=("a",)),), outputs=())
     reject = signature.rejects({"c": np.array(["x" * 10_000], dtype=object)})[0]
     assert len(reject.reasons[0]) < 200
+
+
+@pytest.mark.parametrize("rules", [{"dtype": "string", "minimum": 0.0}, {"dtype": "int64", "categories": ("a",)}])
+def test_a_rule_that_cannot_apply_is_refused(rules: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"c: .* are for"):
+        Column.model_validate({"name": "c"} | rules)
