@@ -43,7 +43,7 @@ install: $(INSTALLED) ## creates .venv from the lock
 # uv when it is there (seconds), pip otherwise (minutes): both check the hashes of the lock.
 $(INSTALLED): requirements-dev.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "install: $(PYTHON) is not on the PATH; install Python 3.11 or set PYTHON=" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "install: $(PYTHON) can't make a virtual environment; on Debian: apt install python3.11-venv" >&2; exit 1; }
 	@if command -v uv >/dev/null; then \
 	  uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements-dev.lock && \
 	  uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable . ; \

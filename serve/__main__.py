@@ -2,9 +2,11 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
-from ray.serve.schema import ServeDeploySchema
+from pydantic import BaseModel
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from serve.settings import ServeSettings
 from taxiway.errors import ConfigError, TaxiwayError
@@ -15,7 +17,7 @@ BUILDER = "serve.app:build"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0 when `serve run FILE` would start what the file means, 2 otherwise."""
+    """Exit status 2 when the file, or what it names, is not as `serve run FILE` needs it."""
     parser = argparse.ArgumentParser(prog="python -m serve", description=__doc__)
     parser.add_argument("file", help="a config file for `serve run` or `serve deploy`")
     path = parser.parse_args(arguments).file
@@ -35,34 +37,55 @@ def check(path: str) -> list[str]:
         ConfigError: a key is unknown or wrong; Serve itself ignores what it does not know.
         RegistryError: a model is not in the registry.
     """
-    data = read_yaml(path)
-    deployed = _deploy_schema(data, path)
+    deployed = _deploy_schema(read_yaml(path), path)
+    ours = [application for application in deployed.applications if application.import_path == BUILDER]
+    if not ours:
+        found = ", ".join(application.import_path for application in deployed.applications)
+        raise ConfigError(f"{path}: no application has import_path {BUILDER}, found: {found}")
+    if deployed.proxy_location != "Disabled":
+        raise ConfigError(f"{path}: key 'proxy_location': must be Disabled, the ingress replicas listen themselves")
+    ports: dict[int, str] = {}
     lines = []
-    for application in deployed.applications:
-        if application.import_path != BUILDER:
-            continue
-        source = f"{path}: application {application.name!r}"
-        settings = parse(application.args, ServeSettings, source)
-        if deployed.proxy_location != "Disabled":
-            raise ConfigError(f"{path}: key 'proxy_location': must be Disabled, the ingress replicas listen themselves")
-        registry = Registry(settings.registry)
-        for endpoint in settings.endpoints:
-            version = registry.resolve(endpoint.model)
-            address = f"http://{settings.listener.host}:{settings.listener.port}/v2/models/{endpoint.name}"
-            lines.append(f"{endpoint.name}: {endpoint.model} is version {version.version}, at {address}")
+    for application in ours:
+        settings = parse(application.args, ServeSettings, f"{path}: application {application.name!r}")
+        port = settings.listener.port
+        if port in ports:
+            both = f"{ports[port]!r} and {application.name!r}"
+            raise ConfigError(f"{path}: applications {both} both have listener.port {port}")
+        ports[port] = application.name
+        lines += _endpoints(settings)
+    return lines
+
+
+def _endpoints(settings: ServeSettings) -> list[str]:
+    store = settings.feature_store
+    if store is not None and not (Path(store.repository) / "feature_store.yaml").is_file():
+        raise ConfigError(f"feature_store.repository: no feature_store.yaml in {store.repository}")
+    registry = Registry(settings.registry)
+    lines = []
+    for endpoint in settings.endpoints:
+        version = registry.resolve(endpoint.model)
+        address = f"http://{settings.listener.host}:{settings.listener.port}/v2/models/{endpoint.name}"
+        lines.append(f"{endpoint.name}: {endpoint.model} is version {version.version}, at {address}")
     return lines
 
 
 def _deploy_schema(data: Any, path: str) -> ServeDeploySchema:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(data).__name__}")
-    known = ServeDeploySchema.model_fields
-    if unknown := sorted(set(data) - set(known)):
-        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known here: {', '.join(sorted(known))}")
+    _known_keys(data, ServeDeploySchema, path)
+    for application in data.get("applications") or ():
+        if isinstance(application, dict):
+            _known_keys(application, ServeApplicationSchema, f"{path}: application {application.get('name')!r}")
     try:
         return ServeDeploySchema.model_validate(data)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _known_keys(data: dict[Any, Any], schema: type[BaseModel], source: str) -> None:
+    if unknown := [key for key in data if key not in schema.model_fields]:
+        raise ConfigError(f"{source}: unknown key {unknown[0]!r}; known here: {', '.join(sorted(schema.model_fields))}")
 
 
 if __name__ == "__main__":

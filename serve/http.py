@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from serve.endpoint import Endpoint
 from serve.prediction_id import new_prediction_id
 from serve.settings import LimitSettings
@@ -84,7 +86,10 @@ class HttpApplication:
             answer, code = _error_answer(error), _code(error)
         except Exception:  # noqa: BLE001 - a bug of ours fails this request, not the server
             _log.exception("answering %s failed", scope["path"])
-            answer, code = Answer(500, open_inference.encode_error("internal error")), "internal"
+            code = "internal"
+            answer = Answer(
+                500, open_inference.encode_error("internal error"), (_JSON, (b"taxiway-error", b"internal"))
+            )
         await self._send(send, answer, answer.status == 413)
         self._metrics.request(route.endpoint if route else NO_ENDPOINT, code, time.perf_counter() - start)
 
@@ -136,7 +141,7 @@ class HttpApplication:
         metadata = Answer(200, open_inference.server_metadata(__version__))
         return {
             "/-/healthz": Route("GET", self._healthz),
-            "/-/routes": Route("GET", _always(Answer(200, f'{{"/":"{self._application}"}}'.encode()))),
+            "/-/routes": Route("GET", _always(Answer(200, orjson.dumps({"/": self._application})))),
             "/v2": Route("GET", _always(metadata)),
             "/v2/": Route("GET", _always(metadata)),
             "/v2/health/live": Route("GET", _always(Answer(200, b'{"live":true}'))),
@@ -169,7 +174,12 @@ class HttpApplication:
             outputs = await endpoint.infer(request)
             prediction = new_prediction_id()
             encoded = open_inference.encode_response(
-                model_name, version, request.id or prediction, prediction, outputs, request.outputs
+                model_name,
+                version,
+                prediction if request.id is None else request.id,
+                prediction,
+                outputs,
+                request.outputs,
             )
             return Answer(200, encoded, (*served_by, (b"taxiway-prediction-id", prediction.encode())))
 

@@ -56,6 +56,9 @@ class Ingress:
                 f"feature_store: {model.version.uri} reads the feature service "
                 f"{model.package.features.service!r}; set feature_store.repository"
             )
+        if model.package.features is not None:
+            # A store without the views should fail here, not on every request.
+            self._read_features(model.package.features.views, empty_columns(model.package, 1))
         for rows in _WARM_UP_ROWS:
             model.predictor.predict(empty_columns(model.package, rows))
         _log.info("loaded %s for endpoint %s", model.version.uri, settings.name)
@@ -73,4 +76,4 @@ def _reader(settings: ServeSettings) -> ReadFeatures:
 
 
 def _no_store(views: Sequence[FeatureViewBinding], columns: Columns) -> dict[str, Array]:
-    raise ConfigError(f"no feature store is configured, {', '.join(view.name for view in views)} can't be read")
+    raise AssertionError("a model that reads features is not loaded without a store")

@@ -19,6 +19,7 @@ from taxiway.signature import Array, Columns, row_count
 
 _log = logging.getLogger(__name__)
 _ROW = "__taxiway_row"
+_NUMBERS = {"Float32", "Float64", "Int32", "Int64", "Bool"}
 _MOMENT = "event_timestamp"
 
 
@@ -30,31 +31,22 @@ def open_store(settings: FeatureStoreSettings) -> FeatureStore:
     """
     if not (Path(settings.repository) / "feature_store.yaml").is_file():
         raise ConfigError(f"feature_store.repository: no feature_store.yaml in {settings.repository}")
-    # Feast fills ${TAXIWAY_HOME} in by itself, from the environment only.
-    os.environ.setdefault("TAXIWAY_HOME", str(home()))
+    # Feast fills ${TAXIWAY_HOME} in by itself, from the environment, and takes a relative path from its own folder.
+    os.environ["TAXIWAY_HOME"] = str(home())
     # Ibis 12 calls a name that DuckDB 2 renamed; one warning for every query of every actor.
     warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
     try:
-        store = FeatureStore(settings.repository)
+        return FeatureStore(settings.repository)
     except Exception as error:
         raise ConfigError(f"feature_store.repository: Feast can't open {settings.repository}: {error}") from error
-    if store.config.offline_store.type == "duckdb":
-        _use_utc_in_duckdb()
-    return store
-
-
-def _use_utc_in_duckdb() -> None:
-    """DuckDB casts to and from times without a zone in the machine's zone; Feast means UTC."""
-    import ibis
-
-    ibis.get_backend().raw_sql("SET TimeZone = 'UTC'")
 
 
 def bind(store: FeatureStore, service: str, on_missing: Mapping[str, OnMissing]) -> FeatureBinding:
     """What a model needs to know of a feature service.
 
     Raises:
-        ConfigError: there is no such service, or `on_missing` names a view that is not in it.
+        ConfigError: there is no such service, `on_missing` names a view that is not in it, a feature is
+            no number, or two views have a feature of one name.
     """
     try:
         projections = store.get_feature_service(service).feature_view_projections
@@ -64,6 +56,13 @@ def bind(store: FeatureStore, service: str, on_missing: Mapping[str, OnMissing])
     names = [projection.name for projection in projections]
     if strangers := set(on_missing) - set(names):
         raise ConfigError(f"features.on_missing: {sorted(strangers)} not among the views {names} of {service!r}")
+    features = [feature for projection in projections for feature in projection.features]
+    for feature in features:
+        if str(feature.dtype) not in _NUMBERS:
+            raise ConfigError(f"features.service: the feature {feature.name!r} is a {feature.dtype}, expected a number")
+    columns = [feature.name for feature in features]
+    if twice := {name for name in columns if columns.count(name) > 1}:
+        raise ConfigError(f"features.service: two views of {service!r} have a feature named {min(twice)!r}")
     return FeatureBinding(
         service=service,
         views=tuple(

@@ -1,5 +1,6 @@
 """MLflow's model registry: resolve a model URI, load a version, register one, move an alias."""
 
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SADeprecationWarning
+from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from taxiway.errors import ConfigError, RegistryError
 from taxiway.package import ModelPackage, load_package
@@ -19,6 +20,7 @@ from taxiway.settings import RegistrySettings
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+_PASSWORD = re.compile(r"//[^/@]*@")
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
@@ -49,15 +51,27 @@ class Registry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
-        if settings.tracking_uri.startswith("sqlite:///"):
-            Path(settings.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        # MLflow's own defaults keep a caller waiting for minutes when a server is away.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         mlflow.set_tracking_uri(settings.tracking_uri)
         # MLflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates.
         warnings.filterwarnings("ignore", message="The ``noload`` loader", category=SADeprecationWarning)
 
+    @property
+    def _where(self) -> str:
+        """The tracking URI without a user's password."""
+        return _PASSWORD.sub("//***@", self._settings.tracking_uri)
+
     @cached_property
     def _client(self) -> MlflowClient:
-        return MlflowClient(self._settings.tracking_uri)
+        uri = self._settings.tracking_uri
+        try:
+            if uri.startswith("sqlite:///"):
+                Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            return MlflowClient(uri)
+        except (MlflowException, OSError, ImportError, SQLAlchemyError) as error:
+            raise RegistryError(f"registry.tracking_uri: {self._where} can't be opened: {error}") from error
 
     def resolve(self, uri: str) -> ModelVersion:
         """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means now.
@@ -77,9 +91,7 @@ class Registry:
                 else self._client.get_model_version(name, version)
             )
         except MlflowException as error:
-            raise RegistryError(
-                f"{uri} is not in the registry {self._settings.tracking_uri}: {error.message}"
-            ) from error
+            raise RegistryError(f"{uri} is not in the registry {self._where}: {error.message}") from error
         return _model_version(found)
 
     def load(self, version: ModelVersion) -> LoadedModel:
@@ -111,7 +123,7 @@ class Registry:
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
-            raise RegistryError(f"the registry {self._settings.tracking_uri} failed: {error.message}") from error
+            raise RegistryError(f"the registry {self._where} failed: {error.message}") from error
 
     def point(self, alias: str, version: ModelVersion) -> None:
         """Moves an alias to a version."""

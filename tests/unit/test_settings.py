@@ -42,7 +42,7 @@ def test_two_endpoints_with_one_name_are_refused() -> None:
 def test_a_variable_is_filled_in_and_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUCKET", "parcels")
     assert fill_in({"a": ["s3://${BUCKET}/x"]}) == {"a": ["s3://parcels/x"]}
-    with pytest.raises(ConfigError, match="NOT_SET_ANYWHERE is not set"):
+    with pytest.raises(ConfigError, match="key 'input': the environment variable NOT_SET_ANYWHERE is not set"):
         parse({"model": "m", "input": "${NOT_SET_ANYWHERE}", "output": "b"}, ScoreSettings, "score.yaml")
 
 
@@ -62,6 +62,21 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str, com
     path.write_text(text)
     with pytest.raises(ConfigError, match=complaint):
         load(path, ScoreSettings)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "score.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load(path, ScoreSettings)
+
+
+def test_a_value_of_a_variable_is_not_filled_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("URI", "postgresql://me:${HOME}@db/mlflow")
+    settings = parse(
+        {"model": "m", "input": "a", "output": "b", "registry": {"tracking_uri": "${URI}"}}, ScoreSettings, "f"
+    )
+    assert settings.registry.tracking_uri == "postgresql://me:${HOME}@db/mlflow"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
