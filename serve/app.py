@@ -29,6 +29,8 @@ def build(settings: ServeSettings) -> Application:
         name="ingress",
         num_replicas=settings.ingress.replicas,
         ray_actor_options={"num_cpus": settings.ingress.cpus},
+        # Serve's default stops old replicas first: with one replica, seconds without an answer.
+        max_surge_percent=100,
         graceful_shutdown_timeout_s=settings.listener.drain_s + _SHUTDOWN_MARGIN_S,
     )
     return deployment.bind(settings)

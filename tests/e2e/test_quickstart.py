@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -221,6 +222,43 @@ def test_prometheus_can_scrape_the_replicas_counters(quickstart: Quickstart) -> 
             return
         time.sleep(2)
     raise AssertionError("no counter of the endpoint at any target")
+
+
+def test_a_rolling_update_under_load_loses_no_request(quickstart: Quickstart) -> None:
+    config = yaml.safe_load(Path("configs/flights/serve.yaml").read_text())
+    config["applications"][0]["args"]["limits"] = {"rows": 7}
+    path = quickstart.home / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    body = (quickstart.home / "flights" / "request.json").read_text()
+    stop, answered, failed = threading.Event(), [], []
+
+    def load() -> None:
+        with httpx.Client(timeout=30) as client:
+            while not stop.is_set():
+                try:
+                    answered.append(client.post(INFER, content=body).raise_for_status().status_code)
+                except httpx.HTTPError as error:
+                    failed.append(repr(error))
+
+    def updated() -> bool:
+        """The new replica takes at most seven rows; the old one, while it drains, more."""
+        return all(httpx.post(INFER, content=eight, timeout=30).status_code == 413 for _ in range(5))
+
+    asked = json.loads(body)["inputs"]
+    eight = json.dumps({"inputs": [tensor | {"shape": [8], "data": tensor["data"] * 8} for tensor in asked]})
+    assert not updated()
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    subprocess.run(["serve", "deploy", str(path)], env=quickstart.environment, check=True, capture_output=True)
+    deadline = time.monotonic() + 90
+    while not updated() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    time.sleep(2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert (failed, len(answered) > 100, updated()) == ([], True, True)
 
 
 def test_a_killed_replica_is_replaced(quickstart: Quickstart) -> None:
