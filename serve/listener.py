@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from serve.protocol import BoundedHttpProtocol
 from serve.settings import ListenerSettings
 from taxiway.errors import ConfigError, TaxiwayError
 
@@ -40,7 +41,7 @@ class Listener:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
-                http="httptools",
+                http=BoundedHttpProtocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

@@ -1,5 +1,6 @@
 """A real ingress on a real socket, without Ray: what a client sees."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -246,8 +247,29 @@ def test_a_client_that_goes_away_in_the_middle_harms_nobody(client: httpx.Client
         half.sendall(f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{{".encode())
     with socket.create_connection(("127.0.0.1", port)) as garbage:
         garbage.sendall(b"\x16\x03\x01 not http at all\r\n\r\n")
-        garbage.recv(100)
+        answer = garbage.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b'{"error":"this is not an HTTP request"}')
     assert client.get("/v2/health/ready").status_code == 200
+
+
+def test_a_head_without_end_is_refused(client: httpx.Client, port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as endless:
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            endless.sendall(b"GET /v2 HTTP/1.1\r\nhost: x\r\nx-filler: ")
+            for _ in range(100):
+                endless.sendall(b"a" * 10_000)
+                time.sleep(0.001)
+        with contextlib.suppress(ConnectionError):
+            answer = endless.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""
+    assert client.get("/v2/health/ready").status_code == 200
+
+
+def test_large_bodies_in_many_pieces_are_no_endless_head(client: httpx.Client) -> None:
+    body = json.dumps(question(parcels(50))).encode() + b" " * 90_000
+    assert client.post(INFER, content=(body[at : at + 1000] for at in range(0, len(body), 1000))).status_code == 200
 
 
 def test_a_port_that_another_program_holds_is_a_clear_error(folder: Path) -> None:
