@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from sklearn.pipeline import Pipeline
 
 from taxiway import __version__
+from taxiway.boosted_trees import without_checks
 from taxiway.errors import PackageError
 from taxiway.feature_binding import FeatureBinding
 from taxiway.scoring import Predictor
@@ -61,13 +62,22 @@ class SklearnPredictor:
 
     def __init__(self, model: Any, output: str) -> None:
         first = model.steps[0][1] if isinstance(model, Pipeline) else model
-        self._model = model
+        self._model = _faster(model)
         self._output = output
         self._takes_columns = getattr(first, "accepts_columns", False)
 
     def predict(self, columns: Columns) -> dict[str, Array]:
         inputs = columns if self._takes_columns else pd.DataFrame(dict(columns))
         return {self._output: self._model.predict_proba(inputs)[:, 1]}
+
+
+def _faster(model: Any) -> Any:
+    if not isinstance(model, Pipeline):
+        return model
+    (name, last) = model.steps[-1]
+    # Behind an encoder it sees float matrices only, which is what the copy takes.
+    takes_columns = getattr(model.steps[0][1], "accepts_columns", False)
+    return Pipeline([*model.steps[:-1], (name, without_checks(last))]) if takes_columns else model
 
 
 def log_package(model: Any, package: ModelPackage, requirements: Mapping[str, str]) -> str:
