@@ -129,6 +129,6 @@ def empty_columns(package: ModelPackage, rows: int) -> dict[str, Array]:
     return {
         column.name: np.full(rows, column.categories[0] if column.categories else "", dtype=np.object_)
         if column.dtype == "string"
-        else np.full(rows, fill[column.dtype])
+        else np.full(rows, fill[column.stored_dtype])
         for column in package.model_columns
     }
