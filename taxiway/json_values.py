@@ -1,0 +1,147 @@
+"""Values as JSON gives them to the numpy form of a column: the same rules for every protocol that speaks JSON."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from taxiway.errors import InvalidInput
+from taxiway.signature import Array, Column, RejectCode
+
+NUMPY_TYPE: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("bool"),
+    **{f"{sign}INT{bits}": np.dtype(f"{sign.lower()}int{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+    "BYTES": np.dtype("object"),
+}
+"""The Open Inference Protocol's datatypes."""
+DATATYPE: Mapping[str, str] = {
+    "bool": "BOOL",
+    **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "string": "BYTES",
+    "bytes": "BYTES",
+}
+"""The datatype of each column type."""
+_JSON_TYPES: Mapping[str, frozenset[type]] = {
+    "b": frozenset({bool}),
+    "i": frozenset({int}),
+    "u": frozenset({int}),
+    "f": frozenset({int, float}),
+}
+_ACCEPTED_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "O": "O"}
+
+
+def accepted_type(column: Column, datatype: str | None) -> np.dtype[Any]:
+    """The numpy type of what a client declared for a column; without a declaration the column's own.
+
+    Raises:
+        InvalidInput: the column does not take it.
+    """
+    own = np.dtype(np.object_) if column.is_object else np.dtype(column.dtype)
+    if datatype is None:
+        return own
+    declared = NUMPY_TYPE.get(datatype)
+    if declared is None or declared.kind not in _ACCEPTED_KINDS[own.kind]:
+        reason = f"expected the datatype {DATATYPE[column.dtype]}, got {datatype[:20]}"
+        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, reason)
+    return declared
+
+
+def to_array(column: Column, values: list[Any], datatype: str | None) -> Array:
+    """One array of a column's own type from one JSON value a row; null is a missing value.
+
+    Raises:
+        InvalidInput: a value has another type, does not fit, or is missing where none may be.
+    """
+    declared = accepted_type(column, datatype)
+    if column.is_object:
+        return _objects(column, values)
+    present = values
+    if None in values:
+        if not column.nullable:
+            raise InvalidInput(RejectCode.MISSING_VALUE, column.name, f"got nothing, expected a {column.dtype}")
+        present = [value for value in values if value is not None]
+    accepted = _JSON_TYPES[declared.kind]
+    if not accepted.issuperset(map(type, present)):
+        odd = next(value for value in present if type(value) not in accepted)
+        shown = datatype or column.dtype
+        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected values of {shown}, got {shown_value(odd)}")
+    converted = numbers(column, present, declared)
+    if len(present) == len(values):
+        return converted
+    spread = np.full(len(values), np.nan, dtype=column.numpy_dtype)
+    spread[[value is not None for value in values]] = converted
+    return spread
+
+
+def numbers(column: Column, values: Any, declared: np.dtype[Any]) -> Array:
+    """Numbers of a declared type in the column's own: a value means the same in JSON as in binary.
+
+    Args:
+        values: (nested) lists of numbers, or an array of the declared type.
+
+    Raises:
+        InvalidInput: a number does not fit.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            found = np.asarray(values, dtype=declared)
+    except OverflowError:
+        limits = np.iinfo(declared)
+        shown = f"a value does not fit into {DATATYPE[declared.name]}, {limits.min} to {limits.max}"
+        raise InvalidInput(RejectCode.OUT_OF_RANGE, column.name, shown) from None
+    own = np.dtype(column.dtype)
+    if own.kind in "iu" and own != declared and found.size:
+        limits = np.iinfo(own)
+        low, high = int(found.min()), int(found.max())
+        if low < limits.min or high > limits.max:
+            odd = high if high > limits.max else low
+            raise InvalidInput(
+                RejectCode.OUT_OF_RANGE, column.name, f"{odd} does not fit into {DATATYPE[column.dtype]}"
+            )
+    with np.errstate(over="ignore"):
+        return found.astype(column.numpy_dtype, copy=False)
+
+
+def _objects(column: Column, values: list[Any]) -> Array:
+    found = np.empty(len(values), dtype=np.object_)
+    if column.dtype == "bytes":
+        found[:] = [_bytes(column, value) for value in values]
+        return found
+    if not {str, type(None)}.issuperset(map(type, values)):
+        odd = next(value for value in values if not isinstance(value, str | None))
+        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected strings, got {json_type(odd)}")
+    found[:] = values
+    return found
+
+
+def _bytes(column: Column, value: Any) -> bytes | None:
+    """A string stands for its UTF-8 bytes; arbitrary bytes come as `{"b64": …}`, as in TensorFlow Serving."""
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except binascii.Error as error:
+            raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"this is not base64: {error}") from None
+    if value is None:
+        return None
+    raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f'expected a string or {{"b64": …}}, got {json_type(value)}')
+
+
+def shown_value(value: Any) -> str:
+    """A value for an error text: never a long one, and no container, which may be too deep to print."""
+    if isinstance(value, str | bool | int | float):
+        return f"{json_type(value)} {str(value)[:40]!r}"
+    return json_type(value)
+
+
+def json_type(value: Any) -> str:
+    """What a JSON value is, with its article."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
