@@ -10,11 +10,14 @@
     │   ├── InvalidInput         an input has a wrong name, datatype, shape or value
     │   ├── NotFound             no such path, model or version                           404
     │   ├── MethodNotAllowed     the path exists, with another method                     405
-    │   └── PayloadTooLarge      more bytes or rows than the server takes                 413
+    │   ├── PayloadTooLarge      more bytes or rows than the server takes                 413
+    │   └── RequestTimeout       the request did not arrive in time                       408
     ├── Unavailable              the caller, by trying again later                        503
     │   ├── Draining             this replica is going away
     │   ├── Overloaded           the queue is full
-    │   └── FeatureStoreFailed   the online store did not answer
+    │   ├── FeatureStoreFailed   the online store did not answer
+    │   └── VariantUnavailable   the replicas of a dedicated variant don't answer
+    ├── DeadlineExceeded         the caller's time is over; the work was dropped              504
     └── ModelFailed              the model's author: predict raised                       500
 
 Constructor arguments always equal `args`, so every error survives the pickling between processes.
@@ -111,6 +114,13 @@ class PayloadTooLarge(RequestError):
     code = "payload_too_large"
 
 
+class RequestTimeout(RequestError):
+    """Raise when a request's bytes don't arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Unavailable(TaxiwayError):
     """Root of what passes by itself; the caller tries again."""
 
@@ -134,6 +144,19 @@ class FeatureStoreFailed(Unavailable):
     """Raise when the online store does not answer."""
 
     code = "feature_store"
+
+
+class VariantUnavailable(Unavailable):
+    """Raise when the replicas of a dedicated variant don't answer; the rows are not to blame."""
+
+    code = "variant_unavailable"
+
+
+class DeadlineExceeded(TaxiwayError):
+    """Raise when a request's budget of time is spent; what was not begun is not executed."""
+
+    status = 504
+    code = "deadline_exceeded"
 
 
 class ModelFailed(TaxiwayError):

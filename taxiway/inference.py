@@ -96,7 +96,7 @@ def join(parts: Sequence[RequestColumns], inputs: Mapping[str, Column]) -> dict[
             together = [value for part in parts for value in part[name].values]  # type: ignore[union-attr]
             joined[name] = to_array(inputs[name], together, values.datatype)
         else:
-            joined[name] = np.concatenate([part[name] for part in parts])  # type: ignore[misc]
+            joined[name] = np.concatenate([part[name] for part in parts])
     return joined
 
 
