@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
-from serve.settings import ServeSettings
+from serve.loading import uris
+from serve.settings import LiveSettings, ServeSettings
 from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.registry import Registry
 from taxiway.settings import parse, read_yaml
@@ -42,17 +43,21 @@ def check(path: str) -> list[str]:
     if not ours:
         found = ", ".join(application.import_path for application in deployed.applications)
         raise ConfigError(f"{path}: no application has import_path {BUILDER}, found: {found}")
-    if deployed.proxy_location != "Disabled":
-        raise ConfigError(f"{path}: key 'proxy_location': must be Disabled, the ingress replicas listen themselves")
     ports: dict[int, str] = {}
     lines = []
     for application in ours:
         settings = parse(application.args, ServeSettings, f"{path}: application {application.name!r}")
+        if settings.listener.kind == "own" and deployed.proxy_location != "Disabled":
+            raise ConfigError(f"{path}: key 'proxy_location': must be Disabled, the ingress replicas listen themselves")
         port = settings.listener.port
         if port in ports:
             both = f"{ports[port]!r} and {application.name!r}"
             raise ConfigError(f"{path}: applications {both} both have listener.port {port}")
         ports[port] = application.name
+        for deployment in application.deployments:
+            if deployment.name == "ingress" and deployment.user_config is not None:
+                where = f"{path}: application {application.name!r}: user_config"
+                parse(deployment.user_config, LiveSettings, where).check(settings)
         lines += _endpoints(settings)
     return lines
 
@@ -64,9 +69,11 @@ def _endpoints(settings: ServeSettings) -> list[str]:
     registry = Registry(settings.registry)
     lines = []
     for endpoint in settings.endpoints:
-        version = registry.resolve(endpoint.model)
         address = f"http://{settings.listener.host}:{settings.listener.port}/v2/models/{endpoint.name}"
-        lines.append(f"{endpoint.name}: {endpoint.model} is version {version.version}, at {address}")
+        for variant in endpoint.all_variants:
+            for uri in uris(variant):
+                version = registry.resolve(uri)
+                lines.append(f"{endpoint.name}/{variant.name}: {uri} is version {version.version}, at {address}")
     return lines
 
 

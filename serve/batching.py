@@ -2,121 +2,250 @@
 
 The first request on an empty list schedules a flush two turns of the loop later, when every socket
 that was readable at the same moment has been parsed. There is no timer: a lonely request waits for
-nothing, and while one batch computes the next one gathers in the sockets.
+nothing, and while one batch computes the next one gathers by itself. A model of a few milliseconds
+computes on the loop; a slower one on threads, with the same gathering in front.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from taxiway.errors import InvalidInput, ModelFailed, Overloaded, TaxiwayError
+from taxiway.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded, TaxiwayError, VariantUnavailable
+from taxiway.inference import RequestColumns, join, layout, size_bytes
 from taxiway.scoring import Scored
-from taxiway.signature import Array, Columns, Reject, RejectCode, concatenate
+from taxiway.signature import Array, Column, Columns, Reject, RejectCode
 
 _log = logging.getLogger(__name__)
 
 Outputs = dict[str, Array]
+Done = Callable[["Outputs | TaxiwayError"], None]
+_SMOOTHING = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    columns: Columns
+@dataclass(frozen=True)
+class BatchRules:
+    """How large a batch gets and how much may wait for it."""
+
     rows: int
-    answer: asyncio.Future[Outputs]
+    size_bytes: int
+    queue_rows: int
+    wait_s: float = 0.0
+
+
+class Waiting:
+    """One request between its arrival and its outcome, which it gets exactly once."""
+
+    __slots__ = ("columns", "done", "expires", "rows", "since", "size_bytes", "timer")
+
+    def __init__(self, columns: RequestColumns, rows: int, expires: float, done: Done) -> None:
+        self.columns = columns
+        self.rows = rows
+        self.size_bytes = size_bytes(columns)
+        self.since = time.monotonic()
+        self.expires = expires
+        self.done: Done | None = done
+        self.timer: asyncio.TimerHandle | None = None
+
+    def finish(self, outcome: "Outputs | TaxiwayError") -> None:
+        done, self.done = self.done, None
+        if self.timer is not None:
+            self.timer.cancel()
+        if done is not None:
+            try:
+                done(outcome)
+            except Exception:  # noqa: BLE001 - one answer that can't be sent must not keep the others waiting
+                _log.exception("handing over an answer failed")
+
+    def cancel(self) -> None:
+        """Nobody waits any more: what was not begun is not executed."""
+        self.done = None
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 class Gatherer:
     """Gathers requests of one model into batches and hands each its own rows of the answer.
 
-    Requests that bring different columns never share a batch.
+    Requests of different layouts (columns, datatypes, shapes) never share a batch.
 
     Args:
-        score: answers a batch; runs on the event loop.
-        batch_rows: rows of one call, unless a single request has more.
-        queue_rows: rows that may wait; over it a request is refused at once.
-        observe_batch: told the rows of every batch.
+        score: answers a batch.
+        inputs: the columns that requests may bring.
+        rules: bounds of a batch and of the queue.
+        observe: told the rows, the seconds that the oldest request waited and the seconds of every batch.
+        executor: where batches are scored; None is the event loop.
+        in_flight: batches that an executor may have at once.
     """
 
     def __init__(
         self,
         score: Callable[[Columns], Scored],
-        batch_rows: int,
-        queue_rows: int,
-        observe_batch: Callable[[int], None],
+        inputs: Mapping[str, Column],
+        rules: BatchRules,
+        observe: Callable[[int, float, float], None],
+        executor: Executor | None = None,
+        in_flight: int = 1,
     ) -> None:
         self._score = score
-        self._batch_rows = batch_rows
-        self._queue_rows = queue_rows
-        self._observe_batch = observe_batch
-        self._waiting: dict[tuple[str, ...], list[_Waiting]] = {}
+        self._inputs = inputs
+        self._rules = rules
+        self._observe = observe
+        self._executor = executor
+        self._free = in_flight
+        self._waiting: dict[tuple[Any, ...], list[Waiting]] = {}
         self._rows_waiting = 0
+        self._flush_is_due = False
+        self._wait: asyncio.TimerHandle | None = None
+        self._batch_s = 0.0
+        self.idle = True
 
-    async def submit(self, columns: Columns, rows: int) -> Outputs:
-        """The outputs for the rows of one request.
+    def submit(self, columns: RequestColumns, rows: int, expires: float, done: Done) -> Waiting:
+        """Queues the rows of one request; `done` gets its outputs, or the error, on the event loop.
+
+        Args:
+            expires: the end of its time, as of `time.monotonic()`.
 
         Raises:
             Overloaded: too many rows wait already.
-            InvalidInput: a row breaks a rule; the whole request is refused, its neighbours are not.
-            FeatureStoreFailed: the features that the request needs can't be read.
-            ModelFailed: the model raised on one of its rows.
         """
-        if self._rows_waiting + rows > self._queue_rows and self._rows_waiting:
+        if self._rows_waiting + rows > self._rules.queue_rows and self._rows_waiting:
             raise Overloaded(f"{self._rows_waiting} rows are waiting already; try again later")
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(loop.call_soon, self._flush)
-        waiting = _Waiting(columns, rows, loop.create_future())
-        self._waiting.setdefault(tuple(columns), []).append(waiting)
+        waiting = Waiting(columns, rows, expires, done)
+        self._waiting.setdefault(layout(columns), []).append(waiting)
         self._rows_waiting += rows
-        return await waiting.answer
+        self.idle = False
+        if self._executor is not None:
+            # A thread does not keep the loop from saying that the time is over.
+            delay = max(expires - waiting.since, 0.0)
+            waiting.timer = asyncio.get_running_loop().call_later(delay, waiting.finish, _too_late())
+        self._schedule()
+        return waiting
+
+    def _schedule(self) -> None:
+        """A flush two turns later, or, where waiting pays, when the batch is full or has waited long enough."""
+        if self._flush_is_due or self._free == 0:
+            return
+        loop = asyncio.get_running_loop()
+        if self._rows_waiting < self._rules.rows and self._rules.wait_s:
+            self._wait = self._wait or loop.call_later(self._rules.wait_s, self._flush)
+            return
+        self._flush_is_due = True
+        loop.call_soon(loop.call_soon, self._flush)
 
     def _flush(self) -> None:
-        groups, self._waiting, self._rows_waiting = self._waiting, {}, 0
-        for group in groups.values():
-            # A request that was cancelled has nobody to answer to.
-            alive = [waiting for waiting in group if not waiting.answer.done()]
-            for batch in cut(alive, self._batch_rows):
-                self._answer(batch)
+        self._flush_is_due = False
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        if self._executor is None:
+            while self._waiting:
+                self._answer(self._next_batch())
+        else:
+            while self._waiting and self._free:
+                self._start(self._next_batch())
+        self.idle = not self._waiting and self._executor is None
 
-    def _answer(self, batch: Sequence[_Waiting]) -> None:
-        rows = sum(waiting.rows for waiting in batch)
+    def _next_batch(self) -> list[Waiting]:
+        """The oldest layout's requests that still have somebody who waits and time to be answered."""
+        key = next(iter(self._waiting))
+        group = self._waiting.pop(key)
+        taken = fill(group, self._rules.rows, self._rules.size_bytes)
+        if rest := group[taken:]:
+            self._waiting[key] = rest
+        self._rows_waiting -= sum(waiting.rows for waiting in group[:taken])
+        # On a thread an answer that comes too late helps nobody; on the loop it is there before the timer.
+        latest = time.monotonic() + (self._batch_s if self._executor is not None else 0.0)
+        alive = [waiting for waiting in group[:taken] if waiting.done is not None]
+        for waiting in alive:
+            if waiting.expires < latest:
+                waiting.finish(_too_late())
+        return [waiting for waiting in alive if waiting.done is not None]
+
+    def _answer(self, batch: list[Waiting]) -> None:
+        if batch:
+            _hand_out(batch, self._scored(batch))
+
+    def _start(self, batch: list[Waiting]) -> None:
+        if not batch:
+            return
+        assert self._executor is not None
+        self._free -= 1
+        loop = asyncio.get_running_loop()
+        scoring = self._executor.submit(self._scored, batch)
+        scoring.add_done_callback(lambda scored: loop.call_soon_threadsafe(self._finished, batch, scored.result()))
+
+    def _finished(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]") -> None:
+        self._free += 1
+        _hand_out(batch, scored)
+        if self._waiting:
+            self._schedule()
+        else:
+            self.idle = True
+
+    def _scored(self, batch: Sequence[Waiting]) -> "list[Scored | TaxiwayError]":
+        """One result for the whole batch, or one for each request when they can't be answered together."""
+        begin = time.monotonic()
         try:
-            self._observe_batch(rows)
-            _hand_out(batch, self._score(concatenate([waiting.columns for waiting in batch])))
+            whole = self._outcome([waiting.columns for waiting in batch])
+            if isinstance(whole, InvalidInput | VariantUnavailable) and len(batch) > 1:
+                # One of them is to blame; alone, each stands for itself.
+                return [self._outcome([waiting.columns]) for waiting in batch]
+            return [whole]
+        finally:
+            seconds = time.monotonic() - begin
+            self._batch_s += _SMOOTHING * (seconds - self._batch_s)
+            with suppress(Exception):  # telemetry never fails a prediction
+                self._observe(sum(waiting.rows for waiting in batch), begin - batch[0].since, seconds)
+
+    def _outcome(self, parts: Sequence[RequestColumns]) -> "Scored | TaxiwayError":
+        try:
+            return self._score(join(parts, self._inputs))
         except TaxiwayError as error:
-            _fail(batch, error)
+            return error
         except Exception:  # noqa: BLE001 - a bug of ours fails this batch, not the server
-            _log.exception("scoring a batch of %d rows failed", rows)
-            _fail(batch, ModelFailed("the model failed on this request"))
+            _log.exception("scoring a batch of %d requests failed", len(parts))
+            return ModelFailed("the model failed on this request")
 
 
-def cut(group: Sequence[_Waiting], batch_rows: int) -> list[list[_Waiting]]:
-    """Runs of requests with at most `batch_rows` rows together; a larger request stands alone."""
-    batches: list[list[_Waiting]] = []
-    room = 0
-    for waiting in group:
-        if waiting.rows > room:
-            batches.append([])
-            room = batch_rows
-        batches[-1].append(waiting)
-        room -= waiting.rows
-    return batches
+def fill(group: Sequence[Waiting], rows: int, size_bytes: int) -> int:
+    """How many requests fit into one batch; a larger request stands alone."""
+    for taken, waiting in enumerate(group):
+        rows -= waiting.rows
+        size_bytes -= waiting.size_bytes
+        if taken and (rows < 0 or size_bytes < 0):
+            return taken
+    return len(group)
 
 
-def _hand_out(batch: Sequence[_Waiting], scored: Scored) -> None:
-    """Splits the answer by offsets; a request gets all its rows or the first reason against one of them."""
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("the time for this request is over")
+
+
+def _hand_out(batch: Sequence[Waiting], scored: "Sequence[Scored | TaxiwayError]") -> None:
+    """Splits answers by offsets; a request gets all its rows or the first reason against one of them."""
+    if len(scored) == len(batch):
+        for waiting, alone in zip(batch, scored, strict=True):
+            waiting.finish(alone if isinstance(alone, TaxiwayError) else _own(alone, 0, waiting.rows))
+        return
+    (whole,) = scored
     offset = 0
     for waiting in batch:
-        begin, end = offset, offset + waiting.rows
-        offset = end
-        first, last = (begin, end) if not scored.rejects else np.searchsorted(scored.rows, (begin, end))
-        if last - first == waiting.rows:
-            waiting.answer.set_result({name: values[first:last] for name, values in scored.outputs.items()})
-        else:
-            waiting.answer.set_exception(_reason(scored.rejects, begin, end))
+        begin, offset = offset, offset + waiting.rows
+        waiting.finish(_copy(whole) if isinstance(whole, TaxiwayError) else _own(whole, begin, offset))
+
+
+def _own(scored: Scored, begin: int, end: int) -> "Outputs | TaxiwayError":
+    first, last = (begin, end) if not scored.rejects else np.searchsorted(scored.rows, (begin, end))
+    if last - first == end - begin:
+        return {name: values[first:last] for name, values in scored.outputs.items()}
+    return _reason(scored.rejects, begin, end)
 
 
 def _reason(rejects: Sequence[Reject], begin: int, end: int) -> TaxiwayError:
@@ -131,7 +260,5 @@ def _reason(rejects: Sequence[Reject], begin: int, end: int) -> TaxiwayError:
     raise AssertionError("a row without an answer has a reason")
 
 
-def _fail(batch: Sequence[_Waiting], error: TaxiwayError) -> None:
-    for waiting in batch:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(type(error)(*error.args))
+def _copy(error: TaxiwayError) -> TaxiwayError:
+    return type(error)(*error.args)

@@ -1,54 +1,55 @@
-"""The ASGI application of an ingress replica: routes, bodies, errors. No framework: this is the hot path."""
+"""What an ingress replica answers over HTTP: one table of paths, filled anew when the models change."""
 
 import logging
-import time
-from collections.abc import Awaitable, Callable, MutableMapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import orjson
 
-from serve.endpoint import Endpoint
-from serve.prediction_id import new_prediction_id
-from serve.settings import LimitSettings
+from serve.endpoint import VERSION_HEADER, Endpoint
+from serve.http_protocol import Answer, Cancel, Header, HttpRequest, Respond
+from serve.service import Caller, Service, code_of, safe_message
+from serve.variant import Slot
 from taxiway import __version__
 from taxiway.errors import (
     Draining,
-    InvalidInput,
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    RequestError,
     TaxiwayError,
     Unavailable,
 )
-from taxiway.protocols import open_inference
-from taxiway.telemetry.metrics import ServingMetrics
+from taxiway.inference import InferRequest, InferResponse, ModelInterface
+from taxiway.protocols import mlflow_scoring, open_inference, tf_serving, torchserve
 
 _log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Header = tuple[bytes, bytes]
-
-_JSON: Header = (b"content-type", b"application/json")
-_TEXT: Header = (b"content-type", b"text/plain; charset=utf-8")
-_CLOSE: Header = (b"connection", b"close")
+_TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"),)
 _RETRY: Header = (b"retry-after", b"1")
+ANY = "*"
 NO_ENDPOINT = "-"
+MLFLOW_VERSION = b"3.17.2"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A status, a body and the headers that are not the same for every answer."""
+@dataclass(frozen=True)
+class Codec:
+    """One wire protocol: bytes to a request, a response to bytes, an error to what its clients expect."""
 
-    status: int
-    body: bytes
-    headers: tuple[Header, ...] = (_JSON,)
+    decode: Callable[[bytes, Mapping[bytes, bytes], ModelInterface], InferRequest]
+    encode: Callable[[InferRequest, InferResponse], tuple[bytes, tuple[Header, ...]]]
+    encode_error: Callable[[TaxiwayError], bytes]
 
 
-Handler = Callable[[bytes], Awaitable[Answer]]
+OPEN_INFERENCE = Codec(open_inference.decode, open_inference.encode, open_inference.encode_error)
+TF_SERVING = Codec(tf_serving.decode, tf_serving.encode, tf_serving.encode_error)
+MLFLOW = Codec(mlflow_scoring.decode, mlflow_scoring.encode, mlflow_scoring.encode_error)
+TORCHSERVE = Codec(torchserve.decode, torchserve.encode, torchserve.encode_error)
+
+Handler = Callable[[HttpRequest, Respond], "Cancel | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,160 +58,206 @@ class Route:
 
     method: str
     handler: Handler
-    endpoint: str = NO_ENDPOINT
+    codec: Codec = OPEN_INFERENCE
 
 
 class HttpApplication:
     """Routes are looked up by their whole path: there are few, and they change only with the models."""
 
-    def __init__(
-        self, application: str, endpoints: list[Endpoint], limits: LimitSettings, metrics: ServingMetrics
-    ) -> None:
+    def __init__(self, application: str, service: Service, body_bytes: int, people: Mapping[str, Route]) -> None:
         self._application = application
-        self._limits = limits
-        self._metrics = metrics
-        self._served = ", ".join(endpoint.name for endpoint in endpoints)
-        self._routes = self._server_routes()
+        self._service = service
+        self._body_bytes = body_bytes
+        self._people = people
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes the models that are loaded now into the table; on the event loop."""
+        routes = self._server_routes()
+        endpoints = list(self._service.endpoints.values())
         for endpoint in endpoints:
-            self._routes |= self._model_routes(endpoint)
-        self.draining = False
+            routes |= self._endpoint_routes(endpoint)
+        if len(endpoints) == 1:
+            routes["/invocations"] = Route("POST", partial(self._infer, MLFLOW, endpoints[0], None), MLFLOW)
+        self._routes = routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        start = time.perf_counter()
-        route = self._routes.get(scope["path"])
+    def __call__(self, request: HttpRequest, respond: Respond) -> "Cancel | None":
+        codec = OPEN_INFERENCE
         try:
-            answer, code = await self._answer(route, scope, receive), "ok"
+            route = self._route(request)
+            codec = route.codec
+            return route.handler(request, respond)
         except TaxiwayError as error:
-            answer, code = _error_answer(error), _code(error)
+            respond(error_answer(error, codec))
         except Exception:  # noqa: BLE001 - a bug of ours fails this request, not the server
-            _log.exception("answering %s failed", scope["path"])
-            code = "internal"
-            answer = Answer(
-                500, open_inference.encode_error("internal error"), (_JSON, (b"taxiway-error", b"internal"))
-            )
-        await self._send(send, answer, answer.status == 413)
-        self._metrics.request(route.endpoint if route else NO_ENDPOINT, code, time.perf_counter() - start)
+            _log.exception("answering %s failed", request.path)
+            respond(error_answer(TaxiwayError("internal error"), codec))
+        return None
 
-    async def _answer(self, route: Route | None, scope: Scope, receive: Receive) -> Answer:
+    def _route(self, request: HttpRequest) -> Route:
+        route = self._routes.get(request.path) or self._by_prefix(request.path)
+        error: RequestError
         if route is None:
-            raise self._not_found(scope["path"])
-        if scope["method"] != route.method and not (scope["method"] == "HEAD" and route.method == "GET"):
-            raise MethodNotAllowed(f"{scope['path']} takes {route.method}, not {scope['method'][:20]}")
-        body = await self._read(scope, receive) if route.method == "POST" else b""
-        return await route.handler(body)
+            error = self._not_found(request.path)
+        elif route.method not in (request.method, ANY) and (request.method, route.method) != ("HEAD", "GET"):
+            error = MethodNotAllowed(f"{request.path[:200]} takes {route.method}, not {request.method}")
+        else:
+            return route
+        self.refused(error)
+        raise error
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        limit = self._limits.body_bytes
-        for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > limit:
-                raise PayloadTooLarge(f"the body has {int(value)} bytes, at most {limit} are taken")
-            if name == b"content-encoding" and value != b"identity":
-                raise MalformedRequest(
-                    f"content-encoding {value.decode('latin-1')[:20]} is not supported; send plain JSON"
-                )
-            if name == b"inference-header-content-length":
-                raise MalformedRequest("binary tensors are not supported; send JSON tensors")
-        chunks, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise MalformedRequest("the client went away before the body was complete")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > limit:
-                raise PayloadTooLarge(f"the body has more than {limit} bytes")
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def refused(self, error: RequestError) -> None:
+        """Counts what no endpoint has seen."""
+        self._service.metrics.request(NO_ENDPOINT, "-", error.code, 0.0)
 
-    async def _send(self, send: Send, answer: Answer, close: bool) -> None:
-        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
-        if close or self.draining:
-            headers.append(_CLOSE)
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+    def _infer(
+        self, codec: Codec, endpoint: Endpoint, version: str | None, request: HttpRequest, respond: Respond
+    ) -> "Cancel | None":
+        def answered(outcome: "InferResponse | TaxiwayError") -> None:
+            if isinstance(outcome, TaxiwayError):
+                respond(error_answer(outcome, codec))
+                return
+            try:
+                body, headers = codec.encode(call.request, outcome)
+            except TaxiwayError as error:
+                respond(error_answer(error, codec))
+            except Exception:  # noqa: BLE001
+                _log.exception("encoding an answer of %s failed", endpoint.name)
+                respond(error_answer(TaxiwayError("internal error"), codec))
+            else:
+                respond(Answer(200, body, (*headers, *_answered_by(outcome))))
 
-    def _not_found(self, path: str) -> NotFound:
-        if path.startswith("/v2/models/"):
-            return NotFound(f"{path[:200]}: no such model, version or operation; served here: {self._served}")
-        return NotFound(f"no such path: {path[:200]}")
+        def decode(interface: ModelInterface) -> InferRequest:
+            body = _decompressed(request, self._body_bytes) if b"content-encoding" in request.headers else request.body
+            return codec.decode(body, request.headers, interface)
+
+        caller = Caller(request.headers, request.client)
+        call = self._service.submit(endpoint, version, decode, caller, request.arrived, answered)
+        return call.cancel
 
     def _server_routes(self) -> dict[str, Route]:
         metadata = Answer(200, open_inference.server_metadata(__version__))
         return {
             "/-/healthz": Route("GET", self._healthz),
             "/-/routes": Route("GET", _always(Answer(200, orjson.dumps({"/": self._application})))),
+            "/-/status": Route("GET", lambda _, respond: respond(Answer(200, orjson.dumps(self._service.status())))),
             "/v2": Route("GET", _always(metadata)),
             "/v2/": Route("GET", _always(metadata)),
             "/v2/health/live": Route("GET", _always(Answer(200, b'{"live":true}'))),
             "/v2/health/ready": Route("GET", self._ready),
+            "/v2/repository/index": Route("POST", self._repository_index),
+            "/ping": Route("GET", self._ping),
+            "/version": Route("GET", _always(Answer(200, MLFLOW_VERSION, _TEXT))),
         }
 
-    def _model_routes(self, endpoint: Endpoint) -> dict[str, Route]:
-        model, name = endpoint.model, endpoint.name
-        signature = model.package.signature
-        metadata = open_inference.model_metadata(
-            name, model.version.version, model.package.flavor, signature.inputs, signature.outputs
-        )
-        operations = {
-            "": ("GET", _always(Answer(200, metadata))),
-            "/ready": ("GET", _always(Answer(200, open_inference.model_ready(name, True)))),
-            "/infer": ("POST", self._infer(endpoint)),
+    def _endpoint_routes(self, endpoint: Endpoint) -> dict[str, Route]:
+        routes = self._model_routes(endpoint, None)
+        for slot in endpoint.slots:
+            routes |= self._model_routes(endpoint, slot)
+        return routes
+
+    def _model_routes(self, endpoint: Endpoint, slot: Slot | None) -> dict[str, Route]:
+        """The paths of an endpoint as a whole (`slot` None) or of one of its versions."""
+        version = None if slot is None else slot.version
+        interface = endpoint.baseline.interface if slot is None else slot.interface
+        versions = [found.version for found in endpoint.slots]
+        suffix = "" if version is None else f"/versions/{version}"
+        v1, v2 = f"/v1/models/{endpoint.name}{suffix}", f"/v2/models/{endpoint.name}{suffix}"
+        slash_version = "" if version is None else f"/{version}"
+        gets = {
+            v2: open_inference.model_metadata(interface, versions),
+            f"{v2}/ready": open_inference.model_ready(endpoint.name, True),
+            v1: tf_serving.model_status(interface, True),
+            f"{v1}/metadata": tf_serving.model_metadata(interface),
         }
-        return {
-            prefix + operation: Route(method, handler, name)
-            for prefix in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{model.version.version}")
-            for operation, (method, handler) in operations.items()
+        posts = {
+            f"{v2}/infer": OPEN_INFERENCE,
+            f"{v1}:predict": TF_SERVING,
+            f"/predictions/{endpoint.name}{slash_version}": TORCHSERVE,
+            f"/models/{endpoint.name}{slash_version}/invocations": MLFLOW,
+        }
+        return {path: Route("GET", _always(Answer(200, body))) for path, body in gets.items()} | {
+            path: Route("POST", partial(self._infer, codec, endpoint, version), codec) for path, codec in posts.items()
         }
 
-    def _infer(self, endpoint: Endpoint) -> Handler:
-        model_name, version = endpoint.name, endpoint.model.version.version
-        served_by = (_JSON, (b"taxiway-model-version", version.encode()))
+    def _by_prefix(self, path: str) -> Route | None:
+        """The pages for people: documentation and administration."""
+        return next((route for prefix, route in self._people.items() if path.startswith(prefix)), None)
 
-        async def infer(body: bytes) -> Answer:
-            request = open_inference.decode_request(body, endpoint.inputs, endpoint.outputs, self._limits.rows)
-            outputs = await endpoint.infer(request)
-            prediction = new_prediction_id()
-            encoded = open_inference.encode_response(
-                model_name,
-                version,
-                prediction if request.id is None else request.id,
-                prediction,
-                outputs,
-                request.outputs,
-            )
-            return Answer(200, encoded, (*served_by, (b"taxiway-prediction-id", prediction.encode())))
+    def _not_found(self, path: str) -> NotFound:
+        served = ", ".join(self._service.endpoints)
+        if path == "/invocations":
+            return NotFound(f"there are several models: use /models/NAME/invocations with one of {served}")
+        if path.startswith(("/v1/models/", "/v2/models/", "/models/", "/predictions/")):
+            return NotFound(f"{path[:200]}: no such model, version or operation; served here: {served}")
+        return NotFound(f"no such path: {path[:200]}")
 
-        return infer
-
-    async def _healthz(self, _: bytes) -> Answer:
+    def _healthz(self, _: HttpRequest, respond: Respond) -> None:
         """As Serve's proxy answers it, so that KubeRay's probes work unchanged."""
-        if self.draining:
-            return Answer(503, b"This node is being drained.", (_TEXT,))
-        return Answer(200, b"success", (_TEXT,))
+        draining = Answer(503, b"This node is being drained.", _TEXT)
+        respond(draining if self._service.draining else Answer(200, b"success", _TEXT))
 
-    async def _ready(self, _: bytes) -> Answer:
-        if self.draining:
+    def _ready(self, _: HttpRequest, respond: Respond) -> None:
+        if self._service.draining:
             raise Draining("this replica is going away")
-        return Answer(200, b'{"ready":true}')
+        respond(Answer(200, b'{"ready":true}'))
+
+    def _ping(self, _: HttpRequest, respond: Respond) -> None:
+        """MLflow's clients look at the status, TorchServe's at the body too."""
+        if self._service.draining:
+            raise Draining("this replica is going away")
+        respond(Answer(200, torchserve.ping()))
+
+    def _repository_index(self, _: HttpRequest, respond: Respond) -> None:
+        entries = [
+            open_inference.RepositoryEntry(endpoint.name, slot.version, "READY")
+            for endpoint in self._service.endpoints.values()
+            for slot in endpoint.slots
+        ]
+        respond(Answer(200, open_inference.repository_index(entries)))
 
 
 def _always(answer: Answer) -> Handler:
-    async def handler(_: bytes) -> Answer:
-        return answer
+    def handler(_: HttpRequest, respond: Respond) -> None:
+        respond(answer)
 
     return handler
 
 
-def _code(error: TaxiwayError) -> str:
-    return error.reject_code if isinstance(error, InvalidInput) else error.code
+def _answered_by(response: InferResponse) -> tuple[Header, ...]:
+    return (
+        (VERSION_HEADER, response.model_version.encode()),
+        (b"taxiway-variant", response.variant.encode()),
+        (b"taxiway-prediction-id", response.prediction_id.encode()),
+    )
 
 
-def _error_answer(error: TaxiwayError) -> Answer:
-    message = str(error) if error.status != 500 or error.code == "model_failed" else "internal error"
-    headers: tuple[Header, ...] = (_JSON, (b"taxiway-error", _code(error).encode()))
+def error_answer(error: TaxiwayError, codec: Codec = OPEN_INFERENCE) -> Answer:
+    """An error in the form of a protocol; its code stands in the header `taxiway-error`."""
+    shown = error if safe_message(error) == str(error) else TaxiwayError(safe_message(error))
+    headers: tuple[Header, ...] = (
+        (b"content-type", b"application/json"),
+        (b"taxiway-error", code_of(error).encode()),
+    )
     if isinstance(error, Unavailable):
         headers += (_RETRY,)
-    return Answer(error.status, open_inference.encode_error(message), headers)
+    return Answer(error.status, codec.encode_error(shown), headers)
+
+
+def _decompressed(request: HttpRequest, body_bytes: int) -> bytes:
+    encoding = request.headers[b"content-encoding"].lower()
+    if encoding == b"identity":
+        return request.body
+    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
+        shown = encoding.decode("latin-1")[:20]
+        raise MalformedRequest(f"content-encoding {shown} is not supported; send gzip, deflate or plain bytes")
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32 if encoding != b"deflate" else zlib.MAX_WBITS)
+    try:
+        body = decompressor.decompress(request.body, body_bytes)
+    except zlib.error as error:
+        raise MalformedRequest(f"the body is not {encoding.decode()}: {error}") from None
+    if decompressor.unconsumed_tail:
+        raise PayloadTooLarge(f"the body has more than {body_bytes} bytes after decompression")
+    if not decompressor.eof:
+        raise MalformedRequest(f"the {encoding.decode()} body is cut off")
+    return body

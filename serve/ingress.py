@@ -1,72 +1,135 @@
 """The ingress replica: loads the models of its endpoints and listens. A plain class; `serve.app` deploys it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
+from serve.batching import BatchRules
 from serve.endpoint import Endpoint
+from serve.grpc_listener import GrpcListener
 from serve.http import HttpApplication
-from serve.listener import Listener
-from serve.settings import EndpointSettings, ServeSettings
-from taxiway.errors import ConfigError, TaxiwayError
+from serve.http_protocol import Bounds, Connections
+from serve.listener import Companion, Listener
+from serve.live import Live
+from serve.loading import Loader, Versions
+from serve.people import people_routes
+from serve.service import Service
+from serve.settings import LiveSettings, ServeSettings, VariantSettings
+from serve.shadowing import Shadowing
+from serve.variant import Slot, make_slot
+from taxiway.errors import TaxiwayError
 from taxiway.feature_binding import FeatureViewBinding
 from taxiway.features import OnlineFeatures, open_store
-from taxiway.package import empty_columns
 from taxiway.registry import Registry
 from taxiway.scoring import ReadFeatures
 from taxiway.signature import Array, Columns
 from taxiway.telemetry.metrics import ServingMetrics
 
 _log = logging.getLogger(__name__)
-_WARM_UP_ROWS = (1, 32)
 
 
 class Ingress:
-    """Answers on its own port from construction until it is drained.
+    """Has its models loaded when it is constructed, and answers from `listen` until it is drained.
 
-    Ray Serve constructs it, asks `check_health` and drains it before it ends the process.
+    Ray Serve constructs it, hands over the `user_config`, asks `check_health` and drains it before it ends
+    the process.
+
+    Args:
+        handles: of the dedicated variants and nodes.
     """
 
-    def __init__(self, application: str, settings: ServeSettings) -> None:
-        self._metrics = ServingMetrics()
-        self._registry = Registry(settings.registry)
-        self._read_features = _reader(settings)
+    def __init__(self, application: str, settings: ServeSettings, handles: Mapping[str, Any] | None = None) -> None:
         self._settings = settings
-        endpoints = [self._load(endpoint) for endpoint in settings.endpoints]
-        self._http = HttpApplication(application, endpoints, settings.limits, self._metrics)
-        self._listener = Listener(self._http, settings.listener, self._metrics.flush)
-        self._listener.start()
-        _log.info("listening on %s:%d", settings.listener.host, settings.listener.port)
+        self.metrics = ServingMetrics()
+        self._shadowing = Shadowing(self.metrics)
+        registry = Registry(settings.registry)
+        self._read_features = _reader(settings)
+        self._loader = Loader(settings, registry, handles or {}, self._read_features)
+        limits = settings.limits
+        self._endpoints = [Endpoint(endpoint, limits.timeout_s) for endpoint in settings.endpoints]
+        self.live = Live(
+            application,
+            registry,
+            self._endpoints,
+            self._slot,
+            lambda: self.http.refresh(),
+            self.metrics.load_failed,
+            settings.poll_s,
+        )
+        self.live.load_all()
+        self.service = Service(self._endpoints, self.metrics, self._shadowing, limits.queue_requests)
+        people = people_routes(self.service, None)
+        self.http = HttpApplication(application, self.service, limits.body_bytes, people)
+        self._listener: Listener | None = None
+
+    def declare(self, declared: LiveSettings) -> None:
+        """Takes the `user_config`: what may change while requests are answered.
+
+        Raises:
+            ConfigError: it names an endpoint or a variant that is not there.
+        """
+        declared.check(self._settings)
+        self.live.declare(declared)
+
+    def listen(self) -> None:
+        """Opens the ports.
+
+        Raises:
+            ConfigError: a port is taken.
+        """
+        settings, limits = self._settings.listener, self._settings.limits
+        bounds = Bounds(
+            limits.body_bytes, settings.connections, settings.idle_s, settings.receive_s, settings.connection_age_s
+        )
+        companions: tuple[Companion, ...] = ()
+        if settings.grpc_port is not None:
+            age_s = settings.connection_age_s
+            companions = (GrpcListener(self.service, settings.host, settings.grpc_port, limits.body_bytes, age_s),)
+        connections = Connections(self.http, bounds, self.http.refused)
+        listener = Listener(connections, settings, self.metrics.flush, companions)
+        listener.start()
+        self._connections, self._listener = connections, listener
+        self.live.follow(listener.call_soon)
+        _log.info("listening on %s:%d", settings.host, settings.port)
+
+    @property
+    def listens(self) -> bool:
+        return self._listener is not None
 
     def check_health(self) -> None:
         """Raises when the listener has died: Serve then replaces the replica."""
-        if not self._listener.alive:
+        if self._listener is not None and not self._listener.alive:
             raise TaxiwayError("the listener has stopped")
 
     def drain(self) -> None:
         """Refuses new connections, finishes what is in flight, flushes metrics."""
+        self.live.stop()
+        if self._listener is None:
+            self.service.draining = True
+            return
         # In this order: a client that is told to connect anew must not come back here.
         self._listener.stop_accepting()
-        self._http.draining = True
+        self.service.draining = self._connections.draining = True
         self._listener.drain()
 
-    def _load(self, settings: EndpointSettings) -> Endpoint:
-        model = self._registry.load(self._registry.resolve(settings.model))
-        if model.package.features is not None and self._settings.feature_store is None:
-            raise ConfigError(
-                f"feature_store: {model.version.uri} reads the feature service "
-                f"{model.package.features.service!r}; set feature_store.repository"
-            )
-        if model.package.features is not None:
-            # A store without the views should fail here, not on every request.
-            self._read_features(model.package.features.views, empty_columns(model.package, 1))
-        for rows in _WARM_UP_ROWS:
-            model.predictor.predict(empty_columns(model.package, rows))
-        _log.info("loaded %s for endpoint %s", model.version.uri, settings.name)
-
-        def observe_batch(rows: int) -> None:
-            self._metrics.batch(settings.name, rows)
-
-        return Endpoint(settings.name, model, self._read_features, self._settings.limits, observe_batch)
+    def _slot(self, endpoint: Endpoint, variant: VariantSettings, versions: Versions) -> Slot:
+        limits = self._settings.limits
+        rules = BatchRules(limits.batch_rows, limits.batch_bytes, limits.queue_rows, variant.batch_wait_s)
+        return make_slot(
+            endpoint.name,
+            variant.name,
+            self._loader.load(
+                endpoint.name, variant, versions, partial(self.metrics.node, endpoint.name, variant.name)
+            ),
+            self._read_features,
+            rules,
+            replace(rules, queue_rows=endpoint.settings.shadow.queue_rows, wait_s=0.0),
+            limits.rows,
+            partial(self.metrics.batch, endpoint.name, variant.name),
+            self._shadowing.executor,
+        )
 
 
 def _reader(settings: ServeSettings) -> ReadFeatures:

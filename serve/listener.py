@@ -1,4 +1,4 @@
-"""A replica's own HTTP server: uvicorn on a thread and an event loop of its own, on a port that replicas share."""
+"""A replica's own server: a thread with an event loop of its own, on a port that replicas share."""
 
 import asyncio
 import errno
@@ -6,14 +6,13 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
-import uvicorn
 import uvloop
 
-from serve.protocol import BoundedHttpProtocol
+from serve.http_protocol import Connections, HttpProtocol
 from serve.settings import ListenerSettings
 from taxiway.errors import ConfigError, TaxiwayError
 
@@ -21,98 +20,133 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _START_TIMEOUT_S = 10.0
-_LAST_ANSWERS_S = 1
+_LAST_ANSWERS_S = 1.0
 _STUCK_AFTER_S = 60.0
 _POLL_S = 0.05
-_FLUSH_EVERY_S = 1.0
+_FLUSH_EVERY_S = 0.1
+_SWEEP_EVERY_S = 1.0
+
+
+class Companion(Protocol):
+    """What listens beside HTTP on the same loop."""
+
+    async def start(self) -> None: ...
+
+    async def drain(self, grace_s: float) -> None: ...
 
 
 class Listener:
     """Listens from `start` to `drain`. The kernel spreads connections over all listeners of the port.
 
     Args:
-        application: an ASGI application; everything it does runs on the listener's loop.
-        flush: called every second and at the end, on that loop.
+        connections: the application and the bounds of a connection.
+        flush: called ten times a second and at the end, on the loop.
+        companions: start after HTTP, and drain with it.
     """
 
-    def __init__(self, application: Any, settings: ListenerSettings, flush: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        settings: ListenerSettings,
+        flush: Callable[[], None],
+        companions: tuple[Companion, ...] = (),
+    ) -> None:
+        self._connections = connections
         self._settings = settings
         self._flush = flush
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                application,
-                http=BoundedHttpProtocol,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                access_log=False,
-                log_config=None,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=_LAST_ANSWERS_S,
-            )
-        )
+        self._companions = companions
         self._turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
 
     def start(self) -> None:
         """Returns when connections are accepted.
 
         Raises:
-            ConfigError: the port is taken by something that does not share it, or is not ours to take.
+            ConfigError: a port is taken by something that does not share it, or is not ours to take.
         """
-        self._socket = _bind(self._settings.host, self._settings.port)
+        self._socket = bind(self._settings.host, self._settings.port)
         self._thread.start()
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise TaxiwayError("the listener did not start; its log says why")
-            time.sleep(_POLL_S)
+        if not self._started.wait(_START_TIMEOUT_S) or self._failure is not None:
+            if isinstance(self._failure, TaxiwayError):
+                raise self._failure
+            raise TaxiwayError("the listener did not start; its log says why") from self._failure
 
     @property
     def alive(self) -> bool:
         """Whether the loop runs and has turned lately: a model that hangs is not alive."""
         return self._thread.is_alive() and time.monotonic() - self._turned_at < _STUCK_AFTER_S
 
+    def call_soon(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Calls a function on the loop, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody is served any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
     def stop_accepting(self) -> None:
         """Returns when new connections go to the other listeners of the port."""
-        if self._thread.is_alive():
-            with suppress(TimeoutError):
-                asyncio.run_coroutine_threadsafe(self._close_sockets(), self._loop).result(_START_TIMEOUT_S)
+        self._ask(self._close_socket())
 
     def drain(self) -> None:
         """Lets open connections finish for `drain_s` seconds, then closes what is left and ends the thread.
 
-        The application must answer `Connection: close` from before this is called.
+        `connections.draining` must be set before: answers then say `Connection: close`.
         """
         deadline = time.monotonic() + self._settings.drain_s
-        while self.alive and self._server.server_state.connections and time.monotonic() < deadline:
+        while self.alive and self._connections.open and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        self._server.should_exit = True
+        self._ask(self._stop(max(deadline - time.monotonic(), _LAST_ANSWERS_S)))
         self._thread.join()
 
-    async def _close_sockets(self) -> None:
-        for server in self._server.servers:
-            server.close()
+    def _ask(self, work: Coroutine[Any, Any, None]) -> None:
+        if not self._thread.is_alive():
+            work.close()
+            return
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_TIMEOUT_S + self._settings.drain_s)
+
+    async def _close_socket(self) -> None:
+        self._server.close()
+
+    async def _stop(self, grace_s: float) -> None:
+        await asyncio.gather(*(companion.drain(grace_s) for companion in self._companions))
+        for connection in list(self._connections.open):
+            connection.abandon()
+        self._stopping.set()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001
+            _log.exception("the listener has stopped")
+            self._failure = error
+            self._started.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._connections.sweep()
+        self._server = await self._loop.create_server(lambda: HttpProtocol(self._connections), sock=self._socket)
+        for companion in self._companions:
+            await companion.start()
+        self._started.set()
         async with asyncio.TaskGroup() as tasks:
-            flushing = tasks.create_task(self._flush_forever())
-            await self._server.serve(sockets=[self._socket])
-            flushing.cancel()
+            repeated = [
+                tasks.create_task(self._repeat(self._safe_flush, _FLUSH_EVERY_S)),
+                tasks.create_task(self._repeat(self._connections.sweep, _SWEEP_EVERY_S)),
+            ]
+            await self._stopping.wait()
+            for task in repeated:
+                task.cancel()
+        self._server.close()
         self._safe_flush()
 
-    async def _flush_forever(self) -> None:
+    async def _repeat(self, function: Callable[[], None], every_s: float) -> None:
         while True:
             self._turned_at = time.monotonic()
-            await asyncio.sleep(_FLUSH_EVERY_S)
-            self._safe_flush()
+            await asyncio.sleep(every_s)
+            function()
 
     def _safe_flush(self) -> None:
         """Telemetry that fails is logged; it never fails a prediction."""
@@ -122,7 +156,12 @@ class Listener:
             _log.exception("handing over metrics failed")
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket that shares its port with the other replicas.
+
+    Raises:
+        ConfigError: the port is taken by something else, or not ours to take.
+    """
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

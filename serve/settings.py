@@ -1,39 +1,165 @@
-"""The `args` of a Taxiway application in a `serve run` file."""
+"""The `args` and the `user_config` of a Taxiway application in a `serve run` file."""
+
+from typing import Literal
 
 from pydantic import Field, model_validator
 
+from taxiway.graph import GraphSettings
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
+from taxiway.traffic import TrafficSettings, check
+
+Name = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ModelUri = Field(description="models:/NAME@ALIAS or models:/NAME/VERSION")
 
 
 class ListenerSettings(Settings):
-    """Where the ingress replicas listen: all replicas of a node share the port."""
+    """Where the ingress replicas listen: all replicas of a node share the ports."""
 
+    kind: Literal["own", "serve"] = Field(
+        default="own", description="own: the replicas listen themselves; serve: behind Ray Serve's proxies"
+    )
     host: str = "0.0.0.0"  # noqa: S104 - in a pod every interface is the pod's own
     port: int = Field(default=8000, ge=1, le=65535)
+    grpc_port: int | None = Field(default=None, ge=1, le=65535, description="null: no gRPC")
     drain_s: float = Field(default=10.0, ge=0, description="how long a leaving replica waits for open connections")
+    connections: int = Field(default=4_096, ge=1, description="open connections of one replica")
+    idle_s: float = Field(default=75.0, gt=0, description="a connection without a request is closed after it")
+    receive_s: float = Field(default=30.0, gt=0, description="for the bytes of one request to arrive")
+    connection_age_s: float = Field(
+        default=600.0, gt=0, description="an older connection is closed with its next answer, so that load spreads anew"
+    )
 
 
 class LimitSettings(Settings):
     """What one request and one replica take at most."""
 
-    body_bytes: int = Field(default=8_388_608, ge=1)
+    body_bytes: int = Field(default=8_388_608, ge=1, description="of one request, after decompression")
     rows: int = Field(default=10_000, ge=1, description="rows of one request")
     batch_rows: int = Field(default=1_024, ge=1, description="rows of one call of the model")
-    queue_rows: int = Field(default=20_000, ge=1, description="rows waiting in one replica; over it requests get 503")
+    batch_bytes: int = Field(default=67_108_864, ge=1, description="bytes of one call's inputs")
+    queue_rows: int = Field(default=20_000, ge=1, description="rows waiting for one model; over it requests get 503")
+    queue_requests: int = Field(
+        default=512, ge=1, description="requests of one replica between arrival and answer; over it they get 503"
+    )
+    timeout_s: float = Field(default=30.0, gt=0, description="of one request, unless it names a shorter one")
+
+
+class AutoscalingSettings(Settings):
+    """How many replicas there are; the latency target counts when `target_p99_ms` is set."""
+
+    min_replicas: int = Field(default=1, ge=0, description="0: none while nobody asks; for dedicated variants only")
+    max_replicas: int = Field(ge=1)
+    target_ongoing_requests: float = Field(default=32.0, gt=0, description="per replica")
+    target_p99_ms: float | None = Field(default=None, gt=0)
+    upscale_delay_s: float = Field(default=10.0, ge=0)
+    downscale_delay_s: float = Field(default=300.0, ge=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "AutoscalingSettings":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas is more than max_replicas")
+        return self
 
 
 class ReplicaSettings(Settings):
-    """How Ray Serve runs the ingress."""
+    """How Ray Serve runs the replicas of a deployment."""
 
     replicas: int = Field(default=1, ge=1)
-    cpus: float = Field(default=1.0, gt=0)
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0, description="a fraction shares a GPU")
+    autoscaling: AutoscalingSettings | None = Field(default=None, description="instead of `replicas`")
 
 
-class EndpointSettings(Settings):
-    """A public route and the registered model behind it."""
+class RunSettings(Settings):
+    """How a model runs, wherever it runs."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    model: str = Field(description="models:/NAME@ALIAS or models:/NAME/VERSION")
+    run_in: Literal["auto", "loop", "thread"] = Field(
+        default="auto",
+        description="loop: models of a few milliseconds; thread: slower ones; auto measures when it warms up",
+    )
+    batch_wait_s: float = Field(
+        default=0.0, ge=0, le=1, description="wait for a batch to fill; pays for some models on GPUs"
+    )
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    accept_without_signature: bool = Field(default=False, description="serve a model that was logged without one")
+
+
+class VariantSettings(RunSettings):
+    """A model version behind an endpoint."""
+
+    name: str = Field(pattern=Name)
+    model: str | None = Field(default=None, description="models:/NAME@ALIAS or models:/NAME/VERSION")
+    graph: GraphSettings | None = Field(default=None, description="several models instead of one")
+    placement: Literal["inline", "dedicated"] = Field(
+        default="inline", description="inline: in the ingress replicas; dedicated: a deployment of its own"
+    )
+    dedicated: ReplicaSettings = ReplicaSettings()
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "VariantSettings":
+        if (self.model is None) == (self.graph is None):
+            raise ValueError(f"variant {self.name!r}: give either model or graph")
+        if self.graph is not None and self.placement == "dedicated":
+            raise ValueError(f"variant {self.name!r}: a graph is inline; its nodes can be dedicated")
+        return self
+
+
+class SplitBy(Settings):
+    """What decides which variant a request gets; without it each request is drawn anew."""
+
+    header: str | None = Field(default=None, description="requests with the same value stay together")
+    column: str | None = Field(default=None, description="the value in a request's first row")
+    caller: bool = Field(default=False, description="the Authorization header, else the client's address")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "SplitBy":
+        if sum((self.header is not None, self.column is not None, self.caller)) != 1:
+            raise ValueError("split_by takes one of header, column, caller")
+        return self
+
+
+class ShadowSettings(Settings):
+    """How much an endpoint's shadows may cost."""
+
+    queue_rows: int = Field(default=1_024, ge=1, description="rows that may wait for one shadow; more are dropped")
+    timeout_s: float = Field(default=5.0, gt=0, description="a copy that has waited longer is dropped")
+
+
+class EndpointSettings(RunSettings):
+    """A public route and what answers on it: a model, a graph, or variants that share its traffic."""
+
+    name: str = Field(pattern=Name)
+    model: str | None = Field(default=None, description="models:/NAME@ALIAS or models:/NAME/VERSION")
+    graph: GraphSettings | None = None
+    variants: tuple[VariantSettings, ...] = Field(default=(), description="the first one is the baseline")
+    split_by: SplitBy | None = None
+    shadow: ShadowSettings = ShadowSettings()
+    timeout_s: float | None = Field(default=None, gt=0, description="instead of limits.timeout_s")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "EndpointSettings":
+        if sum((self.model is not None, self.graph is not None, bool(self.variants))) != 1:
+            raise ValueError(f"endpoint {self.name!r}: give one of model, graph, variants")
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) < len(names):
+            raise ValueError(f"endpoint {self.name!r}: two variants have the same name; names must differ")
+        return self
+
+    @property
+    def all_variants(self) -> tuple[VariantSettings, ...]:
+        """The variants; of an endpoint with one model that one, named by its alias or version."""
+        if self.variants:
+            return self.variants
+        run = {name: getattr(self, name) for name in RunSettings.model_fields}
+        name = "graph" if self.model is None else self.model.replace("@", "/").rpartition("/")[2]
+        return (VariantSettings(name=name or "model", model=self.model, graph=self.graph, **run),)
+
+
+class AdminSettings(Settings):
+    """Calls that change what is served; there are none without a token."""
+
+    token: str | None = Field(default=None, min_length=16, description="the bearer token that admin calls must bring")
 
 
 class ServeSettings(FileSettings):
@@ -45,10 +171,32 @@ class ServeSettings(FileSettings):
     listener: ListenerSettings = ListenerSettings()
     limits: LimitSettings = LimitSettings()
     ingress: ReplicaSettings = ReplicaSettings()
+    admin: AdminSettings = AdminSettings()
+    poll_s: float = Field(default=1.0, gt=0, description="how often replicas look for moved aliases and new weights")
 
     @model_validator(mode="after")
-    def _unique_names(self) -> "ServeSettings":
+    def _consistent(self) -> "ServeSettings":
         names = [endpoint.name for endpoint in self.endpoints]
         if len(set(names)) < len(names):
             raise ValueError("two endpoints have the same name; names must differ")
+        scaling = self.ingress.autoscaling
+        if scaling is not None and scaling.min_replicas == 0:
+            raise ValueError("ingress.autoscaling.min_replicas: somebody must listen, at least 1")
         return self
+
+
+class LiveSettings(FileSettings):
+    """The `user_config` of the deployment `ingress`: what changes without a restart."""
+
+    traffic: dict[str, TrafficSettings] = Field(default_factory=dict, description="by endpoint")
+
+    def check(self, settings: ServeSettings) -> None:
+        """Whether it fits the application.
+
+        Raises:
+            ConfigError: an endpoint or a variant is not there.
+        """
+        for name in self.traffic:
+            endpoint = next((found for found in settings.endpoints if found.name == name), None)
+            variants = () if endpoint is None else [variant.name for variant in endpoint.all_variants]
+            check(self.traffic[name], variants)

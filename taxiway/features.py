@@ -2,20 +2,27 @@
 
 import logging
 import os
+import time
 import warnings
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from feast import FeatureStore
+from feast import FeatureStore, FeatureView
 from feast.errors import FeastObjectNotFoundException
+from feast.feature_view_projection import FeatureViewProjection
+from pydantic import ValidationError
 
 from taxiway.errors import ConfigError, FeatureStoreFailed
 from taxiway.feature_binding import FeatureBinding, FeatureViewBinding, OnMissing, entity_values
-from taxiway.settings import FeatureStoreSettings, home
+from taxiway.feature_rows import ViewReader, ViewRows
+from taxiway.settings import FeatureStoreSettings, OnlineReadSettings, home
 from taxiway.signature import Array, Columns, row_count
+from taxiway.timed_calls import Overdue, TimedCalls
 
 _log = logging.getLogger(__name__)
 _ROW = "__taxiway_row"
@@ -41,21 +48,28 @@ def open_store(settings: FeatureStoreSettings) -> FeatureStore:
         raise ConfigError(f"feature_store.repository: Feast can't open {settings.repository}: {error}") from error
 
 
-def bind(store: FeatureStore, service: str, on_missing: Mapping[str, OnMissing]) -> FeatureBinding:
-    """What a model needs to know of a feature service.
+def bind(
+    store: FeatureStore,
+    service: str,
+    on_missing: Mapping[str, OnMissing],
+    defaults: Mapping[str, Mapping[str, float]] | None = None,
+) -> FeatureBinding:
+    """What a model needs to know of a feature service; `on_missing` and `defaults` are for each view.
 
     Raises:
-        ConfigError: there is no such service, `on_missing` names a view that is not in it, a feature is
+        ConfigError: there is no such service, a policy or a default names what is not in it, a feature is
             no number, or two views have a feature of one name.
     """
+    defaults = defaults or {}
     try:
         projections = store.get_feature_service(service).feature_view_projections
     except FeastObjectNotFoundException as error:
         known = ", ".join(found.name for found in store.list_feature_services()) or "none"
         raise ConfigError(f"features.service: {service!r} is not in the feature store; known: {known}") from error
     names = [projection.name for projection in projections]
-    if strangers := set(on_missing) - set(names):
-        raise ConfigError(f"features.on_missing: {sorted(strangers)} not among the views {names} of {service!r}")
+    for key, given in (("on_missing", on_missing), ("defaults", defaults)):
+        if strangers := set(given) - set(names):
+            raise ConfigError(f"features.{key}: {sorted(strangers)} not among the views {names} of {service!r}")
     features = [feature for projection in projections for feature in projection.features]
     for feature in features:
         if str(feature.dtype) not in _NUMBERS:
@@ -63,40 +77,128 @@ def bind(store: FeatureStore, service: str, on_missing: Mapping[str, OnMissing])
     columns = [feature.name for feature in features]
     if twice := {name for name in columns if columns.count(name) > 1}:
         raise ConfigError(f"features.service: two views of {service!r} have a feature named {min(twice)!r}")
-    return FeatureBinding(
-        service=service,
-        views=tuple(
-            FeatureViewBinding(
-                name=projection.name,
-                entity_keys=tuple(column.name for column in store.get_feature_view(projection.name).entity_columns),
-                columns=tuple(feature.name for feature in projection.features),
-                on_missing=on_missing.get(projection.name, "refuse"),
-            )
-            for projection in projections
-        ),
+    views = (
+        _bind_view(store, projection, on_missing.get(projection.name, "refuse"), defaults.get(projection.name, {}))
+        for projection in projections
     )
+    return FeatureBinding(service=service, views=tuple(views))
+
+
+def _bind_view(
+    store: FeatureStore, projection: FeatureViewProjection, on_missing: OnMissing, defaults: Mapping[str, float]
+) -> FeatureViewBinding:
+    keys = tuple(column.name for column in _feature_view(store, projection.name).entity_columns)
+    columns = tuple(feature.name for feature in projection.features)
+    try:
+        return FeatureViewBinding(
+            name=projection.name, entity_keys=keys, columns=columns, on_missing=on_missing, defaults=dict(defaults)
+        )
+    except ValidationError as error:
+        reasons = "; ".join(entry["msg"].removeprefix("Value error, ") for entry in error.errors())
+        raise ConfigError(f"features.{reasons}") from error
+
+
+def _feature_view(store: FeatureStore, name: str) -> FeatureView:
+    try:
+        return store.get_feature_view(name)
+    except FeastObjectNotFoundException as error:
+        raise ConfigError(f"feature_store: the store has no feature view {name!r}; run `feast apply`") from error
+
+
+ReadOutcome = Literal["ok", "failed", "timeout"]
+
+
+@dataclass(frozen=True)
+class FeatureRead:
+    """One read of the online store, for whoever counts.
+
+    Args:
+        rows: of the batch.
+        entities: keys that were read, of all views together.
+        expired: those of them whose features were too old to be used.
+        outcome: `timeout` also while an earlier read has not come back.
+    """
+
+    views: tuple[str, ...]
+    rows: int
+    entities: int
+    expired: int
+    seconds: float
+    outcome: ReadOutcome
 
 
 class OnlineFeatures:
-    """Reads the latest features of entities, many rows in one call."""
+    """Reads the latest features of entities: all views of a batch in one pass, each entity once.
 
-    def __init__(self, store: FeatureStore) -> None:
+    A feature that is older than its view's time to live at `settings.as_of` (or now) is missing, as it is in
+    the historical join. Views are looked up in the registry once: what `feast apply` changes later takes
+    effect with the next process.
+
+    Args:
+        observe: told of every read.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        settings: OnlineReadSettings | None = None,
+        observe: Callable[[FeatureRead], None] | None = None,
+    ) -> None:
         self._store = store
+        self._settings = settings or OnlineReadSettings()
+        self._observe = observe
+        self._calls = TimedCalls(self._settings.timeout_s)
+        self._readers: dict[tuple[str, tuple[str, ...]], ViewReader] = {}
 
     def read(self, views: Sequence[FeatureViewBinding], columns: Columns) -> dict[str, Array]:
         """Every feature of `views` for each row of `columns`; NaN where the store has nothing.
 
         Raises:
-            FeatureStoreFailed: the store does not answer.
+            FeatureStoreFailed: the store does not answer, or not in time.
+            ConfigError: the store has no such view.
         """
-        keys = {key: list(entity_values(columns[key])) for view in views for key in view.entity_keys}
-        references = [reference for view in views for reference in view.references]
+        start = time.perf_counter()
+        outcome: ReadOutcome = "failed"
+        read: list[ViewRows] = []
         try:
-            answer = self._store.get_online_features(features=references, entity_rows=keys).to_dict()
+            readers = [self._reader(view) for view in views]
+            now = self._settings.as_of or datetime.now(UTC)
+            read = self._calls(lambda: [reader.read(columns, now) for reader in readers])
+            outcome = "ok"
+        except ConfigError:
+            raise
+        except Overdue as error:
+            outcome = "timeout"
+            raise FeatureStoreFailed(f"the online feature store: {error}; try again") from error
         except Exception as error:
             _log.exception("online feature read failed")
             raise FeatureStoreFailed("the online feature store did not answer; try again") from error
-        return {column: np.array(answer[column], dtype=np.float64) for view in views for column in view.columns}
+        finally:
+            self._tell(views, row_count(columns), read, time.perf_counter() - start, outcome)
+        return {name: values for rows in read for name, values in rows.columns.items()}
+
+    def _reader(self, view: FeatureViewBinding) -> ViewReader:
+        key = (view.name, view.columns)
+        if key not in self._readers:
+            self._readers[key] = ViewReader(self._store, _feature_view(self._store, view.name), view)
+        return self._readers[key]
+
+    def _tell(
+        self,
+        views: Sequence[FeatureViewBinding],
+        rows: int,
+        read: Sequence[ViewRows],
+        seconds: float,
+        outcome: ReadOutcome,
+    ) -> None:
+        if self._observe is None:
+            return
+        names = tuple(view.name for view in views)
+        entities, expired = sum(part.distinct for part in read), sum(part.expired for part in read)
+        try:
+            self._observe(FeatureRead(names, rows, entities, expired, seconds, outcome))
+        except Exception:  # noqa: BLE001 - counting must not fail a prediction
+            _log.exception("a feature read could not be counted")
 
 
 class HistoricalFeatures:

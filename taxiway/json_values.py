@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,17 @@ _JSON_TYPES: Mapping[str, frozenset[type]] = {
     "f": frozenset({int, float}),
 }
 _ACCEPTED_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "O": "O"}
+_ACCEPTED: Mapping[str, Mapping[str | None, np.dtype[Any]]] = {
+    dtype: {name: NUMPY_TYPE[name] for name in NUMPY_TYPE if NUMPY_TYPE[name].kind in _ACCEPTED_KINDS[own.kind]}
+    | {None: own}
+    for dtype, own in ((dtype, NUMPY_TYPE[datatype]) for dtype, datatype in DATATYPE.items())
+}
+_NARROW_FLOATS = (np.dtype("float16"), np.dtype("float32"))
+
+
+def accepted_datatypes(column: Column) -> frozenset[str]:
+    """What a client may declare for a column."""
+    return frozenset(datatype for datatype in _ACCEPTED[column.dtype] if datatype is not None)
 
 
 def accepted_type(column: Column, datatype: str | None) -> np.dtype[Any]:
@@ -42,12 +54,9 @@ def accepted_type(column: Column, datatype: str | None) -> np.dtype[Any]:
     Raises:
         InvalidInput: the column does not take it.
     """
-    own = np.dtype(np.object_) if column.is_object else np.dtype(column.dtype)
-    if datatype is None:
-        return own
-    declared = NUMPY_TYPE.get(datatype)
-    if declared is None or declared.kind not in _ACCEPTED_KINDS[own.kind]:
-        reason = f"expected the datatype {DATATYPE[column.dtype]}, got {datatype[:20]}"
+    declared = _ACCEPTED[column.dtype].get(datatype)
+    if declared is None:
+        reason = f"expected the datatype {DATATYPE[column.dtype]}, got {str(datatype)[:20]}"
         raise InvalidInput(RejectCode.WRONG_TYPE, column.name, reason)
     return declared
 
@@ -61,21 +70,18 @@ def to_array(column: Column, values: list[Any], datatype: str | None) -> Array:
     declared = accepted_type(column, datatype)
     if column.is_object:
         return _objects(column, values)
-    present = values
-    if None in values:
-        if not column.nullable:
-            raise InvalidInput(RejectCode.MISSING_VALUE, column.name, f"got nothing, expected a {column.dtype}")
-        present = [value for value in values if value is not None]
-    accepted = _JSON_TYPES[declared.kind]
-    if not accepted.issuperset(map(type, present)):
-        odd = next(value for value in present if type(value) not in accepted)
+    found, accepted = set(map(type, values)), _JSON_TYPES[declared.kind]
+    if found <= accepted:
+        return numbers(column, values, declared)
+    if not found - {type(None)} <= accepted:
+        odd = next(value for value in values if value is not None and type(value) not in accepted)
         shown = datatype or column.dtype
         raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected values of {shown}, got {shown_value(odd)}")
-    converted = numbers(column, present, declared)
-    if len(present) == len(values):
-        return converted
+    if not column.nullable:
+        raise InvalidInput(RejectCode.MISSING_VALUE, column.name, f"got nothing, expected a {column.dtype}")
     spread = np.full(len(values), np.nan, dtype=column.numpy_dtype)
-    spread[[value is not None for value in values]] = converted
+    present = [value is not None for value in values]
+    spread[present] = numbers(column, list(compress(values, present)), declared)
     return spread
 
 
@@ -89,13 +95,16 @@ def numbers(column: Column, values: Any, declared: np.dtype[Any]) -> Array:
         InvalidInput: a number does not fit.
     """
     try:
-        with np.errstate(over="ignore"):
-            found = np.asarray(values, dtype=declared)
+        found = _cast(values, declared)
     except OverflowError:
-        limits = np.iinfo(declared)
-        shown = f"a value does not fit into {DATATYPE[declared.name]}, {limits.min} to {limits.max}"
+        shown = f"a value does not fit into {DATATYPE[declared.name]}"
+        if declared.kind != "f":
+            limits = np.iinfo(declared)
+            shown += f", {limits.min} to {limits.max}"
         raise InvalidInput(RejectCode.OUT_OF_RANGE, column.name, shown) from None
-    own = np.dtype(column.dtype)
+    if column.numpy_dtype == declared:
+        return found
+    own = NUMPY_TYPE[DATATYPE[column.dtype]]
     if own.kind in "iu" and own != declared and found.size:
         limits = np.iinfo(own)
         low, high = int(found.min()), int(found.max())
@@ -104,8 +113,15 @@ def numbers(column: Column, values: Any, declared: np.dtype[Any]) -> Array:
             raise InvalidInput(
                 RejectCode.OUT_OF_RANGE, column.name, f"{odd} does not fit into {DATATYPE[column.dtype]}"
             )
-    with np.errstate(over="ignore"):
-        return found.astype(column.numpy_dtype, copy=False)
+    return _cast(found, column.numpy_dtype)
+
+
+def _cast(values: Any, dtype: np.dtype[Any]) -> Array:
+    """What is too large for a narrow float becomes infinite, which `Column.finite` is about."""
+    if dtype in _NARROW_FLOATS:
+        with np.errstate(over="ignore"):
+            return np.asarray(values, dtype=dtype)
+    return np.asarray(values, dtype=dtype)
 
 
 def _objects(column: Column, values: list[Any]) -> Array:

@@ -1,28 +1,36 @@
 """The model package: everything that travels with a registered model version, logged to and read from MLflow."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import mlflow
-import mlflow.sklearn
-import numpy as np
-import pandas as pd
-from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from pydantic import Field, ValidationError
-from sklearn.pipeline import Pipeline
+from yaml import YAMLError
 
 from taxiway import __version__
-from taxiway.boosted_trees import without_checks
 from taxiway.errors import PackageError
 from taxiway.feature_binding import FeatureBinding
+from taxiway.flavors.answers import NamedPredictor, positive
+from taxiway.flavors.inputs import empty_values, inputs_of
+from taxiway.flavors.loading import Flavor, Placement, ask_of, load_native
+from taxiway.flavors.mlflow_signature import write_signature
+from taxiway.flavors.plain import OutputKind, PlainModel, example_columns, load_plain
+from taxiway.flavors.torch import Precision
 from taxiway.scoring import Predictor
 from taxiway.settings import Settings
-from taxiway.signature import Array, Column, Columns, Signature
+from taxiway.signature import Array, Column, Signature
 
 METADATA_KEY = "taxiway"
-_MLFLOW_TYPE = {"bool": "boolean", "int64": "long", "float64": "double", "string": "string"}
+_LOGGERS: Mapping[Flavor, tuple[str, str]] = {
+    "sklearn": ("mlflow.sklearn", "sk_model"),
+    "xgboost": ("mlflow.xgboost", "xgb_model"),
+    "lightgbm": ("mlflow.lightgbm", "lgb_model"),
+    "torch": ("mlflow.pytorch", "pytorch_model"),
+    "pyfunc": ("mlflow.pyfunc", "python_model"),
+}
 
 
 class Lineage(Settings):
@@ -40,11 +48,18 @@ class ModelPackage(Settings):
     """What serving and batch must agree upon. `reference_profile` is the place of drift's reference."""
 
     format: Literal[1] = 1
-    flavor: Literal["sklearn"] = "sklearn"
+    flavor: Flavor = "sklearn"
     signature: Signature
     features: FeatureBinding | None = None
-    output_kind: Literal["probability"] = "probability"
-    lineage: Lineage
+    output_kind: OutputKind = Field(
+        default="probability",
+        description="probability of the positive class; value: a number; label: a class; tensor: anything else",
+    )
+    predict_method: str | None = Field(
+        default=None,
+        description="of models that have several; null: predict_proba for a probability where there is one, or predict",
+    )
+    lineage: Lineage | None = Field(default=None, description="null for a model that was logged with plain MLflow")
     reference_profile: None = None
 
     @property
@@ -52,83 +67,89 @@ class ModelPackage(Settings):
         """What the model itself takes: the request's columns and the store's."""
         return self.signature.inputs + (self.features.optional_inputs if self.features else ())
 
-
-class SklearnPredictor:
-    """The probability of the positive class from an sklearn classifier or pipeline.
-
-    Numpy columns go straight in when the pipeline begins with something that takes them
-    (`ColumnEncoder`); any other pipeline gets a DataFrame.
-    """
-
-    def __init__(self, model: Any, output: str) -> None:
-        first = model.steps[0][1] if isinstance(model, Pipeline) else model
-        self._model = _faster(model)
-        self._output = output
-        self._takes_columns = getattr(first, "accepts_columns", False)
-
-    def predict(self, columns: Columns) -> dict[str, Array]:
-        inputs = columns if self._takes_columns else pd.DataFrame(dict(columns))
-        return {self._output: self._model.predict_proba(inputs)[:, 1]}
-
-
-def _faster(model: Any) -> Any:
-    if not isinstance(model, Pipeline):
-        return model
-    (name, last) = model.steps[-1]
-    # Behind an encoder it sees float matrices only, which is what the copy takes.
-    takes_columns = getattr(model.steps[0][1], "accepts_columns", False)
-    return Pipeline([*model.steps[:-1], (name, without_checks(last))]) if takes_columns else model
+    def method_of(self, model: Any) -> str:
+        """The model's method that answers."""
+        wants_classes = self.output_kind == "probability" and hasattr(model, "predict_proba")
+        return self.predict_method or ("predict_proba" if wants_classes else "predict")
 
 
 def log_package(model: Any, package: ModelPackage, requirements: Mapping[str, str]) -> str:
-    """Logs a fitted classifier with its package to the active MLflow run; returns the model's URI.
+    """Logs a fitted model with its package to the active MLflow run; returns the model's URI.
 
     Args:
+        model: what the package's flavor says; for pyfunc an `mlflow.pyfunc.PythonModel`.
         requirements: distribution -> version of what the model needs beyond Taxiway.
     """
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(_MLFLOW_TYPE[column.dtype], column.name, required=not column.nullable)
-        for column in package.model_columns
-    ]
-    outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(_MLFLOW_TYPE[column.dtype], column.name) for column in package.signature.outputs
-    ]
-    info = mlflow.sklearn.log_model(
-        model,
+    module, parameter = _LOGGERS[package.flavor]
+    specific: dict[str, Any] = {}
+    if package.flavor == "sklearn":
+        specific = {"serialization_format": "cloudpickle", "pyfunc_predict_fn": package.method_of(model)}
+    if package.flavor == "torch":
+        specific = {"serialization_format": "pickle"}
+    info = importlib.import_module(module).log_model(
+        **{parameter: model},
         name="model",
-        signature=ModelSignature(Schema(inputs), Schema(outputs)),
+        signature=write_signature(package.model_columns, package.signature.outputs),
         metadata={METADATA_KEY: package.model_dump(mode="json")},
         # Given, so that MLflow does not spend ten seconds on finding them out.
         pip_requirements=[f"taxiway=={__version__}", *(f"{name}=={version}" for name, version in requirements.items())],
-        serialization_format="cloudpickle",
-        pyfunc_predict_fn="predict_proba",
+        **specific,
     )
     return str(info.model_uri)
 
 
-def load_package(folder: Path) -> tuple[ModelPackage, Predictor]:
-    """Reads a model version's downloaded artifacts.
+def load_package(
+    folder: Path, *, require_signature: bool = True, device: str = "auto", precision: Precision = "fp32"
+) -> tuple[ModelPackage, Predictor]:
+    """Reads a model version's downloaded artifacts, whoever logged it.
+
+    Args:
+        require_signature: refuse a model of somebody else that has none; otherwise the names that a tabular
+            model keeps itself become its inputs.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`, for PyTorch.
+        precision: of PyTorch's computation.
 
     Raises:
-        PackageError: the version was not logged by Taxiway, or by a newer one.
+        PackageError: the version can't be used; the sentence says what to change.
     """
-    metadata = (Model.load(str(folder)).metadata or {}).get(METADATA_KEY)
+    placement = Placement(device, precision)
+    logged = _logged(folder)
+    metadata = (logged.metadata or {}).get(METADATA_KEY)
     if metadata is None:
-        raise PackageError(f"{folder}: this model version has no Taxiway package; log it with taxiway.package")
+        plain = load_plain(folder, logged, placement, require_signature)
+        return _package_of(plain), plain.predictor
     try:
         package = ModelPackage.model_validate(metadata)
     except ValidationError as error:
         raise PackageError(f"{folder}: this model version's package can't be read: {error}") from error
-    model = mlflow.sklearn.load_model(str(folder))
-    return package, SklearnPredictor(model, package.signature.outputs[0].name)
+    model = load_native(package.flavor, folder, placement)
+    inputs = inputs_of(package.model_columns)
+    ask = ask_of(package.flavor, model, inputs, package.method_of(model), placement)
+    is_probability = package.output_kind == "probability"
+    return package, NamedPredictor(positive(ask) if is_probability else ask, package.signature.outputs)
+
+
+def _logged(folder: Path) -> Model:
+    try:
+        return Model.load(str(folder))
+    except (MlflowException, OSError, ValueError, YAMLError) as error:
+        raise PackageError(f"{folder}: this is no model that MLflow logged: {error}") from error
+
+
+def load_example(folder: Path, package: ModelPackage) -> dict[str, Array] | None:
+    """The input example that was logged with a version, to warm a predictor up with; None where there is none."""
+    return example_columns(folder, _logged(folder), inputs_of(package.model_columns))
 
 
 def empty_columns(package: ModelPackage, rows: int) -> dict[str, Array]:
     """Plausible inputs of every column that the model takes, to warm a predictor up."""
-    fill: dict[str, Any] = {"bool": False, "int64": 0, "float64": 0.0}
-    return {
-        column.name: np.full(rows, column.categories[0] if column.categories else "", dtype=np.object_)
-        if column.dtype == "string"
-        else np.full(rows, fill[column.stored_dtype])
-        for column in package.model_columns
-    }
+    return {column.name: empty_values(column, rows) for column in package.model_columns}
+
+
+def _package_of(plain: PlainModel) -> ModelPackage:
+    return ModelPackage(
+        flavor=plain.flavor,
+        signature=plain.signature,
+        output_kind=plain.output_kind,
+        predict_method=plain.method,
+    )

@@ -2,9 +2,11 @@
 
 import os
 import re
+import threading
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import mlflow
@@ -14,12 +16,14 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
 from taxiway.errors import ConfigError, RegistryError
+from taxiway.flavors.torch import Precision
 from taxiway.package import ModelPackage, load_package
 from taxiway.scoring import Predictor
 from taxiway.settings import RegistrySettings
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter for an alias
 _PASSWORD = re.compile(r"//[^/@]*@")
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
@@ -46,11 +50,21 @@ class LoadedModel:
     predictor: Predictor
 
 
+@dataclass(frozen=True)
+class LiveModel:
+    """What may change about a registered model: alias -> version, tag -> value."""
+
+    aliases: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
 class Registry:
-    """One MLflow registry. MLflow's tracking URI is global: a process works with one registry."""
+    """One MLflow registry, for any thread. MLflow's tracking URI is global: a process works with one registry."""
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
+        self._opening = threading.Lock()
+        self._opened: MlflowClient | None = None
         # MLflow's own defaults keep a caller waiting for minutes when a server is away.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -63,8 +77,15 @@ class Registry:
         """The tracking URI without a user's password."""
         return _PASSWORD.sub("//***@", self._settings.tracking_uri)
 
-    @cached_property
+    @property
     def _client(self) -> MlflowClient:
+        """Opened once: a database is made and migrated then."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> MlflowClient:
         uri = self._settings.tracking_uri
         try:
             if uri.startswith("sqlite:///"):
@@ -73,6 +94,16 @@ class Registry:
         except (MlflowException, OSError, ImportError, SQLAlchemyError) as error:
             raise RegistryError(f"registry.tracking_uri: {self._where} can't be opened: {error}") from error
 
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[MlflowClient]:
+        client = self._client
+        try:
+            yield client
+        except MlflowException as error:
+            raise RegistryError(f"{what}: the registry {self._where} says: {error.message}") from error
+        except (OSError, SQLAlchemyError) as error:
+            raise RegistryError(f"{what}: the registry {self._where} does not answer: {error}") from error
+
     def resolve(self, uri: str) -> ModelVersion:
         """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means now.
 
@@ -80,26 +111,32 @@ class Registry:
             ConfigError: `uri` has another form.
             RegistryError: there is no such model, alias or version, or no registry.
         """
-        match = _MODEL_URI.fullmatch(uri)
-        if match is None:
-            raise ConfigError(f"{uri!r} is no model: expected models:/NAME@ALIAS or models:/NAME/VERSION")
-        name, alias, version = match["name"], match["alias"], match["version"]
-        try:
-            found = (
-                self._client.get_model_version_by_alias(name, alias)
-                if alias
-                else self._client.get_model_version(name, version)
-            )
-        except MlflowException as error:
-            raise RegistryError(f"{uri} is not in the registry {self._where}: {error.message}") from error
-        return _model_version(found)
+        name, alias, version = parts_of(uri)
+        with self._asking(uri) as client:
+            try:
+                return _model_version(
+                    client.get_model_version(name, version)
+                    if version
+                    else client.get_model_version_by_alias(name, str(alias))
+                )
+            except MlflowException as error:
+                if error.error_code not in _ABSENT:
+                    raise
+                raise RegistryError(f"{uri} is not in the registry {self._where}: {error.message}") from error
 
-    def load(self, version: ModelVersion) -> LoadedModel:
-        """Downloads and loads a version.
+    def load(
+        self,
+        version: ModelVersion,
+        *,
+        device: str = "auto",
+        precision: Precision = "fp32",
+        accept_without_signature: bool = False,
+    ) -> LoadedModel:
+        """Downloads and loads a version; the arguments are those of `load_package`.
 
         Raises:
             RegistryError: its artifacts can't be had.
-            PackageError: it is no Taxiway package.
+            PackageError: it can't be used.
         """
         try:
             folder = mlflow.artifacts.download_artifacts(
@@ -107,27 +144,53 @@ class Registry:
             )
         except (MlflowException, OSError) as error:
             raise RegistryError(f"the artifacts of {version.uri} can't be had: {error}") from error
-        package, predictor = load_package(Path(folder))
+        package, predictor = load_package(
+            Path(folder), require_signature=not accept_without_signature, device=device, precision=precision
+        )
         return LoadedModel(version, package, predictor)
 
     def register(self, name: str, model_uri: str, run_id: str, tags: dict[str, str]) -> ModelVersion:
         """Makes a logged model the next version of `name`."""
-        if not self._client.search_registered_models(filter_string=f"name = '{name}'"):
-            self._client.create_registered_model(name)
-        return _model_version(self._client.create_model_version(name, model_uri, run_id, tags=tags))
+        with self._asking(f"model {name!r}") as client:
+            if not client.search_registered_models(filter_string=f"name = '{name}'"):
+                client.create_registered_model(name)
+            return _model_version(client.create_model_version(name, model_uri, run_id, tags=tags))
 
     def alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to; None while nothing has it."""
-        try:
-            return _model_version(self._client.get_model_version_by_alias(name, alias))
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        with self._asking(f"alias {alias!r} of model {name!r}") as client:
+            try:
+                return _model_version(client.get_model_version_by_alias(name, alias))
+            except MlflowException as error:
+                if error.error_code not in _ABSENT:
+                    raise
                 return None
-            raise RegistryError(f"the registry {self._where} failed: {error.message}") from error
 
     def point(self, alias: str, version: ModelVersion) -> None:
         """Moves an alias to a version."""
-        self._client.set_registered_model_alias(version.name, alias, version.version)
+        with self._asking(f"alias {alias!r} of {version.uri}") as client:
+            client.set_registered_model_alias(version.name, alias, version.version)
+
+    def live(self, name: str) -> LiveModel:
+        """The aliases and tags of a registered model, in one read.
+
+        Raises:
+            RegistryError: there is no such model, or no registry.
+        """
+        with self._asking(f"model {name!r}") as client:
+            found = client.get_registered_model(name)
+        aliases = {str(alias): str(version) for alias, version in found.aliases.items()}
+        return LiveModel(aliases, {str(key): str(value) for key, value in found.tags.items()})
+
+    def write_tag(self, name: str, key: str, value: str) -> None:
+        """Sets a tag of a registered model."""
+        with self._asking(f"tag {key!r} of model {name!r}") as client:
+            client.set_registered_model_tag(name, key, value)
+
+    def delete_tag(self, name: str, key: str) -> None:
+        """Removes a tag of a registered model; one that is not there is no error."""
+        with self._asking(f"tag {key!r} of model {name!r}") as client:
+            client.delete_registered_model_tag(name, key)
 
     def experiment(self, name: str) -> str:
         """The id of the experiment `name`, made when it does not exist."""
@@ -138,6 +201,23 @@ class Registry:
         if location is not None and "://" not in location:
             Path(location).mkdir(parents=True, exist_ok=True)
         return str(self._client.create_experiment(name, artifact_location=location))
+
+
+def parts_of(uri: str) -> tuple[str, str | None, str | None]:
+    """Name, alias and version of `models:/NAME@ALIAS` or `models:/NAME/VERSION`: one of the last two is None.
+
+    Raises:
+        ConfigError: `uri` has another form.
+    """
+    match = _MODEL_URI.fullmatch(uri)
+    if match is None:
+        raise ConfigError(f"{uri!r} is no model: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+    return match["name"], match["alias"], match["version"]
+
+
+def model_name(uri: str) -> str:
+    """The registered model that a URI is about; raises as `parts_of`."""
+    return parts_of(uri)[0]
 
 
 def _model_version(found: MlflowModelVersion) -> ModelVersion:

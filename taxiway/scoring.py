@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from taxiway.errors import InvalidInput
-from taxiway.feature_binding import FeatureBinding, FeatureViewBinding
+from taxiway.errors import FeatureStoreFailed, InvalidInput
+from taxiway.feature_binding import FeatureBinding, FeatureViewBinding, apply_policies
+from taxiway.settings import OnFailure
 from taxiway.signature import Array, Columns, Reject, RejectCode, Signature, missing_values, row_count, take
 
 _log = logging.getLogger(__name__)
@@ -29,12 +30,14 @@ ReadFeatures = Callable[[Sequence[FeatureViewBinding], Columns], dict[str, Array
 class Scored:
     """Answers for `rows` (positions in the input, ascending) and the reason for every other row.
 
-    A row that breaks several rules stands in several rejects; the first one counts.
+    A row that breaks several rules stands in several rejects; the first one counts. `fallback` names the
+    feature views for which nulls or defaults stood in, because the store did not answer.
     """
 
     rows: Array
     outputs: dict[str, Array]
     rejects: list[Reject]
+    fallback: tuple[str, ...] = ()
 
 
 def score(
@@ -43,12 +46,13 @@ def score(
     features: FeatureBinding | None,
     read_features: ReadFeatures,
     predictor: Predictor,
+    on_failure: OnFailure = "refuse",
 ) -> Scored:
     """Checks, completes and predicts; a bad row is set aside and never disturbs its neighbours.
 
     Raises:
         InvalidInput: a required column is not there at all.
-        FeatureStoreFailed: the store does not answer.
+        FeatureStoreFailed: the store does not answer, and `on_failure` is to refuse.
     """
     rejects = signature.rejects(columns)
     if features is not None:
@@ -60,8 +64,10 @@ def score(
         if column.name not in inputs:
             inputs[column.name] = missing_values(column, rows)
     names = [column.name for column in signature.inputs]
+    fallback: tuple[str, ...] = ()
     if features is not None:
-        rejects += _complete(inputs, features, read_features)
+        unknown, fallback = _complete(inputs, features, read_features, on_failure)
+        rejects += unknown
         names += features.columns
     good = np.arange(rows)
     if rejects:
@@ -69,11 +75,13 @@ def score(
         inputs = take(inputs, good)
     answer = _Answer(predictor, tuple(column.name for column in signature.outputs))
     answered, outputs, failed = answer.to({name: inputs[name] for name in names}, good)
-    return Scored(answered, outputs, rejects + failed)
+    return Scored(answered, outputs, rejects + failed, fallback)
 
 
-def _complete(inputs: dict[str, Array], features: FeatureBinding, read_features: ReadFeatures) -> list[Reject]:
-    """Adds what the feature store brings; a feature that the request brought itself wins."""
+def _complete(
+    inputs: dict[str, Array], features: FeatureBinding, read_features: ReadFeatures, on_failure: OnFailure
+) -> tuple[list[Reject], tuple[str, ...]]:
+    """Adds what the feature store brings, or what stands in for it; a feature that the request brought itself wins."""
     views = features.views_to_read(inputs)
     for view in views:
         for key in view.entity_keys:
@@ -81,12 +89,20 @@ def _complete(inputs: dict[str, Array], features: FeatureBinding, read_features:
                 reason = f"this input is required: it is a key of the feature view {view.name!r}"
                 raise InvalidInput(RejectCode.MISSING_COLUMN, key, reason)
     if not views:
-        return []
-    read = read_features(views, inputs)
-    rejects = [reject for view in views for reject in view.unknown_entities(read, inputs)]
-    for name, values in read.items():
+        return [], ()
+    rejects: list[Reject] = []
+    fallback: tuple[str, ...] = ()
+    try:
+        completed, rejects = apply_policies(views, read_features(views, inputs), inputs)
+    except FeatureStoreFailed:
+        if on_failure == "refuse":
+            raise
+        fallback = tuple(view.name for view in views)
+        rows = row_count(inputs)
+        completed = {name: values for view in views for name, values in view.fallback(rows, on_failure).items()}
+    for name, values in completed.items():
         inputs.setdefault(name, values)
-    return rejects
+    return rejects, fallback
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from taxiway.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+OnFailure = Literal["refuse", "null", "default"]
 
 
 class Settings(BaseModel):
@@ -47,10 +49,36 @@ class RegistrySettings(Settings):
     )
 
 
+class OnlineReadSettings(Settings):
+    """How a replica reads features for requests."""
+
+    as_of: datetime | None = Field(
+        default=None,
+        description="the moment at which the age of a feature is judged, for a store that stands in the past "
+        "(ISO 8601, UTC unless it says otherwise); null: now",
+    )
+    timeout_s: float = Field(default=2.0, gt=0, description="for the read of one batch; over it the store has failed")
+    on_failure: OnFailure = Field(
+        default="refuse",
+        description="when the store fails: `refuse` answers 503, `null` predicts without its features, `default` with "
+        "the package's defaults, null where there is none",
+    )
+
+    @field_validator("as_of")
+    @classmethod
+    def _in_utc(cls, moment: datetime | None) -> datetime | None:
+        if moment is None or moment.tzinfo is not None:
+            return moment
+        return moment.replace(tzinfo=UTC)
+
+
 class FeatureStoreSettings(Settings):
     """Where Feast's configuration lies."""
 
     repository: str = Field(description="a folder with a feature_store.yaml")
+    online: OnlineReadSettings = Field(
+        default=OnlineReadSettings(), description="reads for requests; jobs join the history and take no notice"
+    )
 
 
 FileSettingsT = TypeVar("FileSettingsT", bound=FileSettings)

@@ -1,262 +1,320 @@
-"""Open Inference Protocol v2, REST with JSON tensors: https://github.com/kserve/open-inference-protocol.
+"""Open Inference Protocol v2, REST, with JSON and binary tensors: https://github.com/kserve/open-inference-protocol.
 
-A JSON null in `data` is a missing value; the protocol knows none, JSON does. Where the protocol
-contradicts itself: live and ready answer `{"live": bool}` and `{"ready": bool}`, `/v2` and `/v2/` are
-the same, and a response always names the model and its version.
+A JSON null in `data` is a missing value; the protocol knows none, JSON does. Unknown parameters are ignored.
+`timeout` among a request's parameters is Triton's: microseconds.
+
+Where the protocol contradicts itself or its clients:
+
+- Live and ready answer `{"live": bool}` and `{"ready": bool}`: KServe's client reads these, others the status.
+- `/v2` and `/v2/` are the same, and every model path exists with and without `/versions/{v}`.
+- A response always has model_name, model_version and id; the id is the prediction's if the request has none.
+- Errors are `{"error": sentence}`, for every status.
+- JSON has no form for BF16, nor for bytes that are not UTF-8: both only travel as binary data.
+- A response is `application/octet-stream` only when it holds binary data.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
 
-from taxiway.errors import InvalidInput, MalformedRequest, PayloadTooLarge
+from taxiway.errors import InvalidInput, MalformedRequest, TaxiwayError
+from taxiway.inference import InferRequest, InferResponse, JsonColumn, ModelInterface, datatype_of
+from taxiway.json_values import DATATYPE, json_type, shown_value
+from taxiway.protocols import binary_tensors
+from taxiway.protocols.rows import check_row_count
+from taxiway.protocols.tensor import from_json
+from taxiway.protocols.tensor_inputs import Columns, raw_tensor, to_columns
 from taxiway.signature import Array, Column, RejectCode
 
-DATATYPE = {"bool": "BOOL", "int64": "INT64", "float64": "FP64", "string": "BYTES"}
-_INTEGERS: dict[str, np.dtype[Any]] = {
-    f"{sign}INT{bits}": np.dtype(f"{sign.lower()}int{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)
-}
-_FLOATS: dict[str, np.dtype[Any]] = {
-    "FP16": np.dtype("float16"),
-    "FP32": np.dtype("float32"),
-    "FP64": np.dtype("float64"),
-}
-_ACCEPTED: dict[str, Mapping[str, np.dtype[Any]]] = {
-    "bool": {"BOOL": np.dtype("bool")},
-    "int64": _INTEGERS,
-    "float64": _FLOATS | _INTEGERS,
-    "string": {"BYTES": np.dtype("object")},
-}
-_JSON_NUMBERS: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+EXTENSIONS = ("binary_tensor_data",)
+"""What this codec itself adds to the protocol; who serves a repository index adds `model_repository`."""
+
+Headers = tuple[tuple[bytes, bytes], ...]
+_JSON_LENGTH = b"inference-header-content-length"
+_JSON: Headers = ((b"content-type", b"application/json"),)
+_BINARY = (b"content-type", b"application/octet-stream")
+_NONE: frozenset[str] = frozenset()
+_SHORT = 32
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
-    """One inference request: columns of `rows` values each, and which outputs are wanted (None: all)."""
-
-    id: str | None
-    columns: dict[str, Array]
-    rows: int
-    outputs: tuple[str, ...] | None
-
-
-def decode_request(body: bytes, inputs: Mapping[str, Column], outputs: Sequence[str], max_rows: int) -> InferRequest:
-    """Reads the body of `POST …/infer`.
+def decode(body: bytes, headers: Mapping[bytes, bytes], model: ModelInterface) -> InferRequest:
+    """Reads the body of `POST …/infer`; `answer_form` of the result holds the outputs wanted as binary data.
 
     Args:
-        inputs: every column that a request may bring.
-        outputs: the model's outputs.
+        headers: their names in lower case.
 
     Raises:
         MalformedRequest: the body is no inference request.
         InvalidInput: a tensor has an unknown name, or a datatype, shape or value that its column forbids.
-        PayloadTooLarge: more than `max_rows` rows.
+        PayloadTooLarge: more rows than the model takes.
     """
+    length = headers.get(_JSON_LENGTH)
+    if length is None:
+        request = _parsed(body)
+        data = None
+    else:
+        split = binary_tensors.json_length(length, body)
+        if split == 0:
+            columns, rows = to_columns([raw_tensor(body, model)], model)
+            return InferRequest(None, columns, rows, answer_form=_output_names(model))
+        view = memoryview(body)
+        request, data = _parsed(view[:split]), view[split:]
+    identifier = request.get("id")
+    if identifier is not None and type(identifier) is not str:
+        raise MalformedRequest(f"'id' must be a string, got {json_type(identifier)}")
+    tensors = request.get("inputs")
+    if type(tensors) is not list or not tensors:
+        raise MalformedRequest("'inputs' must be a list with at least one tensor")
+    found = _plain_json(tensors, model) if data is None else _plain_binary(tensors, data, model)
+    if found is None:
+        shares = [None] * len(tensors) if data is None else binary_tensors.share_out(tensors, data)
+        found = to_columns([from_json(*pair) for pair in zip(tensors, shares, strict=True)], model)
+    timeout_s, all_binary = _parameters(request.get("parameters"))
+    outputs, binary = _wanted(request.get("outputs"), all_binary, model)
+    return InferRequest(identifier, found[0], found[1], outputs, timeout_s, binary)
+
+
+def _parsed(body: bytes | memoryview) -> dict[str, Any]:
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise MalformedRequest(f"the body must be an object with 'inputs', got {_json_type(request)}")
-    identifier = request.get("id")
-    if identifier is not None and not isinstance(identifier, str):
-        raise MalformedRequest(f"'id' must be a string, got {_json_type(identifier)}")
-    tensors = request.get("inputs")
-    if not isinstance(tensors, list) or not tensors:
-        raise MalformedRequest("'inputs' must be a list with at least one tensor")
-    columns: dict[str, Array] = {}
-    rows = -1
-    for tensor in tensors:
-        name, values = _decode_tensor(tensor, inputs)
-        if name in columns:
-            raise InvalidInput(RejectCode.UNKNOWN_COLUMN, name, "this input is given twice")
-        if rows not in (-1, len(values)):
-            first = next(iter(columns))
-            reason = f"has {len(values)} rows where {first!r} has {rows}; every input needs the same number"
-            raise InvalidInput(RejectCode.WRONG_SHAPE, name, reason)
-        columns[name], rows = values, len(values)
-    if rows == 0:
-        raise InvalidInput(RejectCode.WRONG_SHAPE, next(iter(columns)), "expected at least one row, got none")
-    if rows > max_rows:
-        raise PayloadTooLarge(f"the request has {rows} rows, at most {max_rows} are taken; send several requests")
-    return InferRequest(identifier, columns, rows, _wanted(request.get("outputs"), outputs))
+        raise MalformedRequest(f"the body is not JSON: {error.msg[:200]}") from None
+    if type(request) is not dict:
+        raise MalformedRequest(f"the body must be an object with 'inputs', got {json_type(request)}")
+    return request
 
 
-def _decode_tensor(tensor: Any, inputs: Mapping[str, Column]) -> tuple[str, Array]:
-    if not isinstance(tensor, dict):
-        raise MalformedRequest(f"each of 'inputs' must be an object, got {_json_type(tensor)}")
-    name = tensor.get("name")
-    if not isinstance(name, str):
-        raise MalformedRequest("each of 'inputs' needs a 'name'")
-    column = inputs.get(name)
-    if column is None:
-        raise InvalidInput(
-            RejectCode.UNKNOWN_COLUMN, name[:80], f"this model has no such input; it takes {', '.join(inputs)}"
-        )
-    accepted = _ACCEPTED[column.dtype]
-    datatype = tensor.get("datatype")
-    dtype = accepted.get(datatype) if isinstance(datatype, str) else None
-    if dtype is None:
-        shown = datatype if isinstance(datatype, str) else _json_type(datatype)
-        reason = f"expected the datatype {DATATYPE[column.dtype]}, got {shown[:20]}"
-        raise InvalidInput(RejectCode.WRONG_TYPE, name, reason)
-    data = tensor.get("data")
-    if not isinstance(data, list):
-        raise InvalidInput(RejectCode.WRONG_TYPE, name, f"'data' must be a list, got {_json_type(data)}")
-    rows = _rows(name, tensor.get("shape"))
-    if data and isinstance(data[0], list):
-        data = _flat(name, data)
-    if len(data) != rows:
-        reason = f"the shape {tensor['shape']} means {rows} values, 'data' has {len(data)}"
-        raise InvalidInput(RejectCode.WRONG_SHAPE, name, reason)
-    if column.dtype == "string":
-        return name, _strings(name, data)
-    return name, _numbers(column, data, dtype, str(datatype))
+def _plain_json(tensors: list[Any], model: ModelInterface) -> tuple[Columns, int] | None:
+    """The usual JSON request, fast: single values for known columns; None for everything else.
 
-
-def _rows(name: str, shape: Any) -> int:
-    """[n] or [n, 1]."""
-    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
-        raise InvalidInput(RejectCode.WRONG_SHAPE, name, "'shape' must be a list of numbers, [rows] or [rows, 1]")
-    if len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
-        reason = f"expected the shape [rows] or [rows, 1], got {str(shape)[:40]}"
-        raise InvalidInput(RejectCode.WRONG_SHAPE, name, reason)
-    return int(shape[0])
-
-
-def _flat(name: str, data: list[Any]) -> list[Any]:
-    if not all(isinstance(row, list) and len(row) == 1 for row in data):
-        raise InvalidInput(RejectCode.WRONG_SHAPE, name, "nested 'data' must hold one value in each row")
-    return [row[0] for row in data]
-
-
-def _strings(name: str, data: list[Any]) -> Array:
-    for value in data:
-        if not (type(value) is str or value is None):
-            raise InvalidInput(RejectCode.WRONG_TYPE, name, f"expected strings, got {_json_type(value)}")
-    values = np.empty(len(data), dtype=np.object_)
-    values[:] = data
-    return values
-
-
-def _numbers(column: Column, data: list[Any], dtype: np.dtype[Any], datatype: str) -> Array:
-    accepted = _JSON_NUMBERS[dtype.kind]
-    present = data
-    if None in data:
-        if not column.nullable:
-            raise InvalidInput(RejectCode.MISSING_VALUE, column.name, f"got nothing, expected a {column.dtype}")
-        present = [value for value in data if value is not None]
-    if strange := set(map(type, present)) - accepted:
-        odd = next(value for value in present if type(value) in strange)
-        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected values of {datatype}, got {_shown(odd)}")
+    It never complains: what it does not know, good or bad, `to_columns` looks at again.
+    """
+    known = model.scalar_datatypes
+    columns: Columns = {}
     try:
-        with np.errstate(over="ignore"):
-            # Through the tensor's own datatype: a value means the same in JSON as in binary.
-            values = np.array(present, dtype=dtype)
-    except OverflowError:
-        limits = np.iinfo(dtype)
-        odd = next(value for value in present if not limits.min <= value <= limits.max)
-        raise InvalidInput(RejectCode.OUT_OF_RANGE, column.name, f"{odd} does not fit into {datatype}") from None
-    if dtype == np.uint64 and column.dtype == "int64" and (values > np.iinfo(np.int64).max).any():
-        raise InvalidInput(RejectCode.OUT_OF_RANGE, column.name, f"{values.max()} does not fit into INT64")
-    values = values.astype(column.stored_dtype, copy=False)
-    if len(present) == len(data):
-        return values
-    spread = np.full(len(data), np.nan)
-    spread[[value is not None for value in data]] = values
-    return spread
-
-
-def _shown(value: Any) -> str:
-    """A value for an error text: never a long one, and no container, which may be too deep to print."""
-    if isinstance(value, str | bool | int | float):
-        return f"{_json_type(value)} {str(value)[:40]!r}"
-    return _json_type(value)
-
-
-def _json_type(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return names.get(type(value), "null")
-
-
-def _wanted(requested: Any, outputs: Sequence[str]) -> tuple[str, ...] | None:
-    if not requested:
+        rows = len(tensors[0]["data"])
+        shapes = ([rows], [rows, 1])
+        for tensor in tensors:
+            name, shape, datatype, data = tensor["name"], tensor["shape"], tensor["datatype"], tensor["data"]
+            if type(data) is list and type(data[0]) is list and set(map(type, data)) == {list}:
+                data = list(chain.from_iterable(data)) if set(map(len, data)) == {1} else None
+            if (
+                datatype not in known[name]
+                or type(data) is not list
+                or len(data) != rows
+                or shape not in shapes
+                or type(shape[0]) is not int
+            ):
+                return None
+            columns[name] = JsonColumn(data, datatype)
+    except (KeyError, TypeError, IndexError):
         return None
-    if not isinstance(requested, list) or not all(isinstance(output, dict) for output in requested):
-        raise MalformedRequest("'outputs' must be a list of objects with a 'name'")
-    names = tuple(output.get("name") for output in requested)
-    for position, name in enumerate(names):
-        if not isinstance(name, str):
-            raise MalformedRequest("each of 'outputs' needs a 'name'")
-        if name not in outputs:
-            reason = f"this model has no such output; it gives {', '.join(outputs)}"
-            raise InvalidInput(RejectCode.UNKNOWN_COLUMN, name[:80], reason)
-        if name in names[:position]:
-            raise InvalidInput(RejectCode.UNKNOWN_COLUMN, name, "this output is requested twice")
-    return names
+    if len(columns) != len(tensors):
+        return None
+    check_row_count(rows, model, name)
+    return columns, rows
 
 
-def encode_response(
-    model_name: str,
-    model_version: str,
-    identifier: str,
-    prediction_id: str,
-    outputs: Mapping[str, Array],
-    wanted: tuple[str, ...] | None,
-) -> bytes:
-    """The body of an answer; `prediction_id` stands in its parameters."""
+def _plain_binary(tensors: list[Any], data: memoryview, model: ModelInterface) -> tuple[Columns, int] | None:
+    """The usual binary request, fast: numbers of their columns' own types; None for everything else."""
+    known = model.readable_in_place
+    columns: Columns = {}
+    offset = 0
+    try:
+        rows = tensors[0]["shape"][0]
+        shapes = ([rows], [rows, 1])
+        for tensor in tensors:
+            datatype, item = known[tensor["name"]]
+            size = tensor["parameters"]["binary_data_size"]
+            if (
+                tensor["datatype"] != datatype
+                or tensor["shape"] not in shapes
+                or type(size) is not int
+                or size != rows * item.itemsize
+                or "data" in tensor
+            ):
+                return None
+            columns[tensor["name"]] = binary_tensors.in_place(data, item, rows, offset)
+            offset += size
+    except (KeyError, TypeError, IndexError, ValueError):
+        return None
+    if len(columns) != len(tensors) or offset != len(data):
+        return None
+    check_row_count(rows, model, tensors[0]["name"])
+    return columns, rows
+
+
+def _invalid(code: RejectCode, name: str, reason: str) -> InvalidInput:
+    return InvalidInput(code, name[:80], reason)
+
+
+def _parameters(parameters: Any) -> tuple[float | None, bool]:
+    """The request's budget of time in seconds, and whether all outputs come back as binary data."""
+    if parameters is None:
+        return None, False
+    if type(parameters) is not dict:
+        raise MalformedRequest(f"'parameters' must be an object, got {json_type(parameters)}")
+    if "classification" in parameters:
+        raise _classification()
+    timeout = parameters.get("timeout")
+    if timeout is not None and (type(timeout) not in (int, float) or timeout < 0):
+        raise MalformedRequest(f"'timeout' must be a number of microseconds, got {shown_value(timeout)}")
+    return (timeout / 1e6 if timeout else None), _flag(parameters, "binary_data_output", False)
+
+
+def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
+    value = parameters.get(key)
+    if value is None:
+        return default
+    if type(value) is not bool:
+        raise MalformedRequest(f"{key!r} must be true or false, got {shown_value(value)}")
+    return value
+
+
+def _classification() -> MalformedRequest:
+    return MalformedRequest("'classification' is not supported; ask for the output itself and rank its values")
+
+
+def _output_names(model: ModelInterface) -> frozenset[str]:
+    return frozenset(column.name for column in model.outputs)
+
+
+def _wanted(requested: Any, all_binary: bool, model: ModelInterface) -> tuple[tuple[str, ...] | None, frozenset[str]]:
+    """The requested outputs, None for all of them, and those of them that come back as binary data."""
+    if not requested:
+        return None, _output_names(model) if all_binary else _NONE
+    if type(requested) is not list:
+        raise MalformedRequest(f"'outputs' must be a list, got {json_type(requested)}")
+    known = _output_names(model)
+    wanted = {}
+    for output in requested:
+        name, binary = _wanted_output(output, all_binary)
+        if name not in known:
+            gives = ", ".join(column.name for column in model.outputs)
+            raise _invalid(RejectCode.UNKNOWN_COLUMN, name, f"this model has no such output; it gives {gives}")
+        if name in wanted:
+            raise _invalid(RejectCode.UNKNOWN_COLUMN, name, "this output is requested twice")
+        wanted[name] = binary
+    return tuple(wanted), frozenset(name for name, binary in wanted.items() if binary)
+
+
+def _wanted_output(output: Any, all_binary: bool) -> tuple[str, bool]:
+    if type(output) is not dict or type(output.get("name")) is not str:
+        raise MalformedRequest("each of 'outputs' must be an object with a 'name'")
+    parameters = output.get("parameters")
+    if not parameters:
+        return output["name"], all_binary
+    if type(parameters) is not dict:
+        raise MalformedRequest(f"'parameters' must be an object, got {json_type(parameters)}")
+    if "classification" in parameters:
+        raise _classification()
+    if "shared_memory_region" in parameters:
+        raise MalformedRequest("shared memory is not supported; take the output from the response")
+    return output["name"], _flag(parameters, "binary_data", all_binary)
+
+
+def encode(request: InferRequest, response: InferResponse) -> tuple[bytes, Headers]:
+    """The body of an answer and the headers that describe it.
+
+    Raises:
+        InvalidInput: an output can't be sent as JSON, but as binary data.
+    """
+    binary = request.answer_form or _NONE
+    outputs: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    for name, values in response.outputs.items():
+        output: dict[str, Any] = {"name": name, "datatype": datatype_of(values), "shape": values.shape}
+        if name in binary:
+            parts.append(binary_tensors.from_array(values))
+            output["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            output["data"] = _json_data(name, values)
+        outputs.append(output)
+    head = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+        "id": response.prediction_id if request.id is None else request.id,
+        "parameters": {"prediction_id": response.prediction_id, "variant": response.variant},
+        "outputs": outputs,
+    }
+    body = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not parts:
+        return body, _JSON
+    return b"".join((body, *parts)), (_BINARY, (_JSON_LENGTH, str(len(body)).encode()))
+
+
+def _json_data(name: str, values: Array) -> Any:
+    """The flat values of an output, for orjson: it writes NaN and infinity as null."""
+    if values.dtype.kind not in "biuf":
+        return [_text(name, value) for value in values.ravel().tolist()]
+    if values.size <= _SHORT:
+        return values.ravel().tolist()
+    # orjson gives a float32 the fewest digits that name it, which are another number to who reads doubles.
+    return values.ravel().astype(np.float64 if values.dtype.kind == "f" else values.dtype, copy=False)
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is None or (type(value) is str and value.isascii()):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            reason = "this output holds bytes that are not UTF-8, which JSON can't carry; ask for binary_data"
+            raise _invalid(RejectCode.WRONG_TYPE, name, reason) from None
+    return str(value).encode(errors="replace").decode()
+
+
+def encode_error(error: TaxiwayError) -> bytes:
+    return orjson.dumps({"error": str(error).encode(errors="replace").decode()})
+
+
+def server_live(live: bool) -> bytes:
+    return orjson.dumps({"live": live})
+
+
+def server_ready(ready: bool) -> bytes:
+    return orjson.dumps({"ready": ready})
+
+
+def server_metadata(version: str, extensions: Sequence[str] = EXTENSIONS) -> bytes:
+    return orjson.dumps({"name": "taxiway", "version": version, "extensions": extensions})
+
+
+def model_metadata(model: ModelInterface, versions: Sequence[str]) -> bytes:
+    """What `GET /v2/models/NAME` answers; the number of rows, -1, comes first in every shape."""
     return orjson.dumps(
         {
-            "model_name": model_name,
-            "model_version": model_version,
-            "id": identifier,
-            "parameters": {"prediction_id": prediction_id},
-            "outputs": [
-                {
-                    "name": name,
-                    "shape": [len(outputs[name])],
-                    "datatype": _datatype(outputs[name]),
-                    "data": outputs[name].tolist(),
-                }
-                for name in (wanted or outputs)
-            ],
-        }
-    )
-
-
-def _datatype(values: Array) -> str:
-    return {"b": "BOOL", "i": "INT64", "f": "FP64"}.get(values.dtype.kind, "BYTES")
-
-
-def encode_error(message: str) -> bytes:
-    return orjson.dumps({"error": message})
-
-
-def server_metadata(version: str) -> bytes:
-    return orjson.dumps({"name": "taxiway", "version": version, "extensions": []})
-
-
-def model_metadata(
-    name: str, version: str, platform: str, inputs: Sequence[Column], outputs: Sequence[Column]
-) -> bytes:
-    """What `GET /v2/models/NAME` answers; every dimension is variable."""
-    return orjson.dumps(
-        {
-            "name": name,
-            "versions": [version],
-            "platform": platform,
-            "inputs": [_tensor_metadata(column) for column in inputs],
-            "outputs": [_tensor_metadata(column) for column in outputs],
+            "name": model.name,
+            "versions": versions,
+            "platform": model.platform,
+            "inputs": [_tensor_metadata(column) for column in model.inputs.values()],
+            "outputs": [_tensor_metadata(column) for column in model.outputs],
         }
     )
 
 
 def _tensor_metadata(column: Column) -> dict[str, Any]:
-    return {"name": column.name, "datatype": DATATYPE[column.dtype], "shape": [-1]}
+    return {"name": column.name, "datatype": DATATYPE[column.dtype], "shape": [-1, *column.shape]}
 
 
 def model_ready(name: str, ready: bool) -> bytes:
     return orjson.dumps({"name": name, "ready": ready})
+
+
+def repository_index(entries: Iterable[tuple[str, str, str, str]]) -> bytes:
+    """What `POST /v2/repository/index` answers.
+
+    Args:
+        entries: name, version, state (READY, LOADING, UNLOADING or UNAVAILABLE) and the reason for the state.
+    """
+    keys = ("name", "version", "state", "reason")
+    return orjson.dumps([dict(zip(keys, entry, strict=True)) for entry in entries])
+
+
+def wants_only_ready(body: bytes) -> bool:
+    """Whether the body of `POST /v2/repository/index`, which may be empty, asks for READY versions only."""
+    return bool(body) and _flag(_parsed(body), "ready", False)

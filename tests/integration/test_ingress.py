@@ -1,6 +1,7 @@
 """A real ingress on a real socket, without Ray: what a client sees."""
 
 import contextlib
+import gzip
 import json
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,12 @@ def settings(folder: Path, port: int, drain_s: float = 5.0) -> ServeSettings:
     )
 
 
+def start(settings: ServeSettings) -> Ingress:
+    ingress = Ingress("tests", settings)
+    ingress.listen()
+    return ingress
+
+
 def question(columns: dict[str, Array], **rest: Any) -> dict[str, Any]:
     tensors = []
     for name, values in columns.items():
@@ -65,7 +73,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def ingress(folder: Path, port: int) -> Iterator[Ingress]:
-    ingress = Ingress("tests", settings(folder, port))
+    ingress = start(settings(folder, port))
     yield ingress
     ingress.drain()
 
@@ -141,7 +149,7 @@ def test_healthz_answers_as_serves_proxy_does(client: httpx.Client) -> None:
 
 def test_server_metadata_is_the_same_with_and_without_a_slash(client: httpx.Client) -> None:
     assert client.get("/v2").json() == client.get("/v2/").json()
-    assert client.get("/v2").json()["extensions"] == []
+    assert "binary_tensor_data" in client.get("/v2").json()["extensions"]
 
 
 @pytest.mark.parametrize(
@@ -205,11 +213,29 @@ def test_too_many_rows_are_refused(client: httpx.Client) -> None:
     assert client.post(INFER, json=question(parcels(51))).status_code == 413
 
 
-@pytest.mark.parametrize("header", [{"content-encoding": "gzip"}, {"inference-header-content-length": "5"}])
-def test_encodings_that_are_not_spoken_are_named(client: httpx.Client, header: dict[str, str]) -> None:
-    response = client.post(INFER, content=b"12345", headers=header)
+def test_compressed_bodies_are_read_and_bombs_are_not(client: httpx.Client) -> None:
+    body = json.dumps(question(parcels(3))).encode()
+    for encoding, packed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+        response = client.post(INFER, content=packed, headers={"content-encoding": encoding})
+        assert (response.status_code, len(response.json()["outputs"][0]["data"])) == (200, 3)
+    bomb = client.post(INFER, content=gzip.compress(b" " * 10_000_000), headers={"content-encoding": "gzip"})
+    assert bomb.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "complaint"),
+    [
+        ("br", b"12345", "content-encoding br is not supported; send gzip, deflate or plain bytes"),
+        ("gzip", b"12345", "the body is not gzip"),
+        ("gzip", gzip.compress(b"{}")[:-9], "the gzip body is cut off"),
+    ],
+)
+def test_a_body_that_can_not_be_unpacked_is_refused(
+    client: httpx.Client, encoding: str, body: bytes, complaint: str
+) -> None:
+    response = client.post(INFER, content=body, headers={"content-encoding": encoding})
     assert response.status_code == 400
-    assert "not supported" in response.json()["error"]
+    assert complaint in response.json()["error"]
 
 
 def test_many_connections_get_each_their_own_answer(client: httpx.Client, port: int, expected: Any) -> None:
@@ -278,13 +304,13 @@ def test_a_port_that_another_program_holds_is_a_clear_error(folder: Path) -> Non
         holder.listen()
         taken = int(holder.getsockname()[1])
         with pytest.raises(ConfigError, match=f"listener.port: {taken} is taken by another program"):
-            Ingress("tests", settings(folder, taken))
+            start(settings(folder, taken))
 
 
 def test_two_replicas_share_a_port(folder: Path) -> None:
     port = free_port()
-    first = Ingress("tests", settings(folder, port))
-    second = Ingress("tests", settings(folder, port))
+    first = start(settings(folder, port))
+    second = start(settings(folder, port))
     first.drain()
     assert httpx.get(f"http://127.0.0.1:{port}/-/healthz").text == "success"
     second.drain()
@@ -294,7 +320,7 @@ def test_two_replicas_share_a_port(folder: Path) -> None:
 
 def test_a_draining_replica_says_so_answers_what_is_open_and_then_stops(folder: Path) -> None:
     port = free_port()
-    ingress = Ingress("tests", settings(folder, port))
+    ingress = start(settings(folder, port))
     ingress.check_health()
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as open_connection:
         assert "connection" not in open_connection.get("/v2/health/ready").headers
@@ -313,7 +339,7 @@ def test_a_draining_replica_says_so_answers_what_is_open_and_then_stops(folder: 
 
 def test_a_body_that_never_comes_does_not_hold_up_draining(folder: Path) -> None:
     port = free_port()
-    ingress = Ingress("tests", settings(folder, port, drain_s=0.5))
+    ingress = start(settings(folder, port, drain_s=0.5))
     with socket.create_connection(("127.0.0.1", port)) as half:
         half.sendall(f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{{".encode())
         time.sleep(0.2)
@@ -325,7 +351,7 @@ def test_a_body_that_never_comes_does_not_hold_up_draining(folder: Path) -> None
 
 def test_no_request_fails_while_one_of_two_replicas_drains_under_load(folder: Path) -> None:
     port = free_port()
-    leaving, staying = (Ingress("tests", settings(folder, port)) for _ in range(2))
+    leaving, staying = (start(settings(folder, port)) for _ in range(2))
     body, stop, failed, answered = json.dumps(question(parcels(1))), threading.Event(), [], []
 
     def ask() -> None:
@@ -352,7 +378,7 @@ def test_no_request_fails_while_one_of_two_replicas_drains_under_load(folder: Pa
 
 def test_a_draining_replica_is_not_ready(folder: Path) -> None:
     port = free_port()
-    ingress = Ingress("tests", settings(folder, port))
+    ingress = start(settings(folder, port))
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as open_connection:
         open_connection.get("/v2/health/live")
         draining = threading.Thread(target=ingress.drain)
@@ -381,11 +407,11 @@ def test_check_says_in_one_sentence_what_is_wrong_with_a_serve_file(folder: Path
         return done.returncode, done.stdout + done.stderr
 
     status, text = check({}, {})
-    assert (status, "parcel: models:/parcel@champion is version 1" in text) == (0, True)
+    assert (status, "parcel/champion: models:/parcel@champion is version 1" in text) == (0, True)
     cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"proxy_locatoin": "Disabled"}, {}, "unknown key 'proxy_locatoin'"),
         ({"proxy_location": "HeadOnly"}, {}, "key 'proxy_location': must be Disabled"),
-        ({}, {"listner": {}}, "unknown key 'listner'; known here: endpoints, feature_store"),
+        ({}, {"listner": {}}, "unknown key 'listner'; known here: admin, endpoints, feature_store"),
         (
             {},
             {"endpoints": [{"name": "x", "model": "models:/nobody@champion"}]},

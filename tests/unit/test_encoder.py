@@ -4,8 +4,15 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from taxiway.encoder import ColumnEncoder
-from taxiway.package import SklearnPredictor
-from tests.tiny_model import parcels, train
+from taxiway.flavors import sklearn
+from taxiway.flavors.inputs import inputs_of
+from taxiway.flavors.verified import Ask
+from taxiway.signature import Column
+from tests.tiny_model import SIGNATURE, parcels, train
+
+
+def probabilities(model: Pipeline) -> Ask:
+    return sklearn.ask(model, inputs_of(SIGNATURE.inputs), "predict_proba")
 
 
 def test_categories_become_their_positions_and_strangers_missing() -> None:
@@ -16,15 +23,15 @@ def test_categories_become_their_positions_and_strangers_missing() -> None:
 
 def test_columns_and_a_data_frame_give_the_same_probabilities() -> None:
     model, columns = train(), parcels(500, seed=9)
-    from_columns = SklearnPredictor(model, "p").predict(columns)["p"]
+    from_columns = probabilities(model)(columns)[:, 1]
     np.testing.assert_array_equal(from_columns, model.predict_proba(pd.DataFrame(columns))[:, 1])
 
 
 def test_a_row_has_the_same_probability_alone_and_among_others() -> None:
-    predictor, columns = SklearnPredictor(train(), "p"), parcels(100, seed=3)
-    together = predictor.predict(columns)["p"]
+    ask, columns = probabilities(train()), parcels(100, seed=3)
+    together = ask(columns)[:, 1]
     rows = [{name: values[row : row + 1] for name, values in columns.items()} for row in range(100)]
-    alone = [predictor.predict(row)["p"][0] for row in rows]
+    alone = [ask(row)[0, 1] for row in rows]
     np.testing.assert_array_equal(together, alone)
 
 
@@ -38,4 +45,5 @@ def test_a_pipeline_of_another_kind_gets_a_data_frame() -> None:
             return np.tile([0.25, 0.75], (len(inputs), 1))
 
     model = Pipeline([("model", Frames())])
-    assert SklearnPredictor(model, "p").predict({"a": np.ones(2)})["p"].tolist() == [0.75, 0.75]
+    ask = sklearn.ask(model, inputs_of([Column(name="a", dtype="float64")]), "predict_proba")
+    assert ask({"a": np.ones(2)})[:, 1].tolist() == [0.75, 0.75]

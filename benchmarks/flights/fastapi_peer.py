@@ -37,7 +37,9 @@ def create(serve_file: str) -> FastAPI:
     """The application on the champion that the serve file names."""
     settings = parse(read_yaml(serve_file)["applications"][0]["args"], ServeSettings, serve_file)
     registry = Registry(settings.registry)
-    model = registry.load(registry.resolve(settings.endpoints[0].model))
+    served = settings.endpoints[0].model
+    assert served is not None
+    model = registry.load(registry.resolve(served))
     assert settings.feature_store is not None
     assert model.package.features is not None
     store = OnlineFeatures(open_store(settings.feature_store))

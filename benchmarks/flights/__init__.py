@@ -1,0 +1,1 @@
+"""The flights example: its endpoint beside FastAPI, its scoring job beside a plain loop."""

@@ -1,0 +1,134 @@
+"""Administration over HTTP, for people: what is served, and the traffic of each endpoint."""
+
+import hmac
+import logging
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from fastapi import Depends, FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from taxiway.errors import ConfigError, RegistryError, TaxiwayError
+from taxiway.traffic import TrafficSettings, TrafficState, sentences
+
+_log = logging.getLogger(__name__)
+
+_OPEN_PATHS = ("/admin/docs", "/admin/openapi.json")
+
+
+class AdminBackend(Protocol):
+    """What administration asks of a replica. Raise `NotFound` for an endpoint, `ConfigError` for a variant."""
+
+    def status(self) -> dict[str, Any]: ...
+
+    async def traffic(self, endpoint: str) -> TrafficState: ...
+
+    async def set_traffic(self, endpoint: str, traffic: TrafficSettings, by: str) -> TrafficState: ...
+
+    async def reset_traffic(self, endpoint: str) -> TrafficState: ...
+
+
+def admin_app(backend: AdminBackend, token: str) -> FastAPI:
+    """The application below `/admin/`.
+
+    Raises:
+        ConfigError: the token is empty, which would let everybody in.
+    """
+    if not token.strip():
+        raise ConfigError("admin.token is empty; give one, or leave the key out and there are no admin calls")
+    app = FastAPI(
+        title="Taxiway administration",
+        openapi_url="/admin/openapi.json",
+        docs_url="/admin/docs",
+        redoc_url=None,
+        dependencies=[Depends(HTTPBearer(auto_error=False))],  # for the documents; `_Authorized` decides
+    )
+    app.add_middleware(_Authorized, token=token)
+    app.exception_handler(TaxiwayError)(_taxiway_error)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(Exception)(_internal)
+    _add_routes(app, backend)
+    return app
+
+
+def _add_routes(app: FastAPI, backend: AdminBackend) -> None:
+    @app.get("/admin/status")
+    async def status() -> dict[str, Any]:
+        """What this replica serves."""
+        return backend.status()
+
+    @app.get("/admin/endpoints/{name}/traffic")
+    async def traffic(name: str) -> TrafficState:
+        """What is declared, what was set in its place, and which of them holds."""
+        return await backend.traffic(name)
+
+    @app.put("/admin/endpoints/{name}/traffic")
+    async def set_traffic(
+        name: str, traffic: TrafficSettings, request: Request, taxiway_by: str | None = Header(None, max_length=100)
+    ) -> TrafficState:
+        """Splits the traffic like this, until it is reset or another traffic is declared."""
+        address = request.client.host if request.client else "unknown"
+        return await backend.set_traffic(name, traffic, taxiway_by or f"admin call from {address}")
+
+    @app.delete("/admin/endpoints/{name}/traffic")
+    async def reset_traffic(name: str) -> TrafficState:
+        """Back to what is declared."""
+        return await backend.reset_traffic(name)
+
+
+class _Authorized:
+    """Lets nobody in without the token, before a byte of the body is read."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in _OPEN_PATHS):
+            await self._app(scope, receive, send)
+            return
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        if scheme.lower() != b"bearer":
+            refusal = _error(401, "admin calls need the header Authorization: Bearer TOKEN")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            await refusal(scope, receive, send)
+        elif not hmac.compare_digest(token.strip(), self._token):
+            await _error(403, "this is not the admin token")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status)
+
+
+async def _taxiway_error(request: Request, error: TaxiwayError) -> JSONResponse:
+    if isinstance(error, ConfigError) and request.method == "PUT":
+        return _error(400, str(error))
+    return _error(503 if isinstance(error, RegistryError) else error.status, str(error))
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    entries = error.errors()
+    if entries[0]["type"] == "json_invalid":
+        return _error(400, f"the body is not JSON: {entries[0]['ctx']['error']}")
+    # Without the first part of the location, which says `body`.
+    return _error(400, sentences([entry | {"loc": entry["loc"][1:]} for entry in entries]))
+
+
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+    found = {404: f"no such path: {request.url.path[:200]}", 405: f"{request.method} is not possible here"}
+    answer = _error(error.status_code, found.get(error.status_code) or HTTPStatus(error.status_code).phrase)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _internal(_: Request, error: Exception) -> JSONResponse:
+    _log.error("an admin call failed", exc_info=error)
+    return _error(500, "internal error")

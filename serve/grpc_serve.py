@@ -1,0 +1,39 @@
+"""What Ray Serve's own gRPC port needs to reach an ingress deployment, instead of our listener.
+
+A serve file names `serve.grpc_serve.add_GRPCInferenceServiceServicer_to_server` in
+`grpc_options.grpc_servicer_functions`, and the deployment inherits from `ServeRpcs`. Serve does not pass on a caller's
+deadline, only that the caller has gone.
+"""
+
+# ruff: noqa: N802 - the names are gRPC's
+
+from contextlib import suppress
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2
+
+from serve.grpc_rpcs import SERVICE, InferenceRpcs, RpcContext, inference_handlers
+from taxiway.protocols import open_inference_pb2
+
+_Status = health_pb2.HealthCheckResponse
+
+
+class ServeRpcs(InferenceRpcs):
+    """The RPCs of the inference service and of the standard health service, but for its Watch."""
+
+    async def Check(self, request: bytes, grpc_context: RpcContext) -> health_pb2.HealthCheckResponse:
+        if health_pb2.HealthCheckRequest.FromString(request).service not in ("", SERVICE.full_name):
+            grpc_context.set_code(grpc.StatusCode.NOT_FOUND)
+        return _Status(status=_Status.NOT_SERVING if self.backend.draining else _Status.SERVING)
+
+
+def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> None:
+    """Serve calls this in its proxies and puts its own handlers into the place of ours."""
+    server.add_generic_rpc_handlers((inference_handlers(servicer),))
+    check = grpc.unary_unary_rpc_method_handler(servicer.Check, response_serializer=_Status.SerializeToString)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(health.SERVICE_NAME, {"Check": check}),))
+    # Serve's reflection knows no other pool. TypeError: somebody else has registered the service there.
+    with suppress(TypeError):
+        descriptor_pool.Default().AddSerializedFile(open_inference_pb2.DESCRIPTOR.serialized_pb)

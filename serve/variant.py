@@ -1,0 +1,67 @@
+"""A variant of an endpoint in a replica's memory: the model version that answers now, until the next is loaded."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from serve.batching import BatchRules, Gatherer
+from serve.loading import Loaded, Versions
+from taxiway.inference import ModelInterface
+from taxiway.scoring import ReadFeatures, Scored, score
+from taxiway.signature import Column, Columns
+
+ObserveBatch = Callable[[int, float, float], None]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One loaded model version (or graph of them) and the gatherers in front of it."""
+
+    variant: str
+    versions: Versions
+    interface: ModelInterface
+    live: Gatherer
+    shadow: Gatherer
+
+    @property
+    def version(self) -> str:
+        return self.interface.version
+
+    @property
+    def inputs(self) -> Mapping[str, Column]:
+        return self.interface.inputs
+
+
+class Variant:
+    """A name that requests are routed to, and what answers for it. `error` is why the newest version does not."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.slot: Slot | None = None
+        self.error: str | None = None
+
+
+def make_slot(
+    endpoint: str,
+    variant: str,
+    loaded: Loaded,
+    read_features: ReadFeatures,
+    rules: BatchRules,
+    shadow_rules: BatchRules,
+    max_rows: int,
+    observe: ObserveBatch,
+    shadow_executor: Executor,
+) -> Slot:
+    """The slot of a model that has been loaded and warmed up."""
+
+    def answer(columns: Columns) -> Scored:
+        return score(columns, loaded.signature, loaded.features, read_features, loaded.predictor)
+
+    inputs = {column.name: column for column in loaded.inputs}
+    interface = ModelInterface(endpoint, loaded.version, loaded.platform, inputs, loaded.signature.outputs, max_rows)
+    threads = loaded.threads
+    executor = ThreadPoolExecutor(threads, f"{endpoint}-{variant}") if threads else None
+    live = Gatherer(answer, inputs, rules, observe, executor, max(threads, 1))
+    # A shadow never computes on the loop and never shares a batch with live requests.
+    shadow = Gatherer(answer, inputs, shadow_rules, lambda *_: None, shadow_executor)
+    return Slot(variant, loaded.versions, interface, live, shadow)
