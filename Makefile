@@ -27,6 +27,7 @@ check: install ## format, lint, types, import layers, generated files
 	mypy
 	lint-imports --no-logo
 	python configs/schemas.py --check
+	python configs/protos.py --check
 
 fmt: install ## formats and mends what can be mended
 	ruff format .
@@ -35,8 +36,9 @@ fmt: install ## formats and mends what can be mended
 bench: install ## requests/s beside FastAPI, rows/s beside a plain pyarrow loop
 	@python -m benchmarks
 
-schemas: install ## writes configs/schemas from the settings
+schemas: install ## writes configs/schemas from the settings, the gRPC messages from their .proto
 	python configs/schemas.py
+	python configs/protos.py
 
 install: $(INSTALLED) ## creates .venv from the lock
 

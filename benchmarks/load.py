@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import uvloop
 
-_WARM_UP_S = 1.0
+_ACCEPT_S = 0.3
 _SAMPLE_EVERY = 37
 _SAMPLES_PER_CONNECTION = 20
 _MAX_RECONNECTS = 1_000
@@ -60,14 +60,21 @@ def post(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> by
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def run(port: int, requests: Sequence[bytes], connections: int, seconds: float, server: int | None = None) -> Load:
+def run(
+    port: int,
+    requests: Sequence[bytes],
+    connections: int,
+    seconds: float,
+    server: int | None = None,
+    warm_up_s: float = 1.0,
+) -> Load:
     """Loads 127.0.0.1:`port` from a process of its own; `server` is the id of the process whose family to watch."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "requests"
         file.write_bytes(b"".join(struct.pack("<I", len(request)) + request for request in requests))
         command = [sys.executable, "-m", "benchmarks.load", str(port), str(file), str(connections), str(seconds)]
-        watch = [] if server is None else ["--server", str(server)]
-        done = subprocess.run([*command, *watch], capture_output=True, text=True, timeout=seconds + 60, check=False)
+        command += ["--warm-up", str(warm_up_s), *([] if server is None else ["--server", str(server)])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
     seen = json.loads(done.stdout)
@@ -98,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._requests = requests
         self._next = first
         self._sent_at = 0.0
+        self._waiting = False
         self._reconnects = 0
         self.latencies_s: list[float] = []
         self.samples: list[Sample] = []
@@ -111,9 +119,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._send()
 
-    def _send(self) -> None:
+    def send(self) -> None:
         if self._transport.is_closing():
             return
         kept = len(self.latencies_s) % _SAMPLE_EVERY == 0 and len(self.samples) < _SAMPLES_PER_CONNECTION
@@ -138,7 +145,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif self._parser.should_keep_alive():
             # In the next turn: the parser that calls this must not be replaced under its own feet.
-            asyncio.get_running_loop().call_soon(self._send)
+            asyncio.get_running_loop().call_soon(self.send)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.errors += self._waiting and not self.stopping
@@ -151,6 +158,7 @@ class Connection(asyncio.Protocol):
     async def _reopen(self) -> None:
         try:
             await self.open()
+            self.send()
         except OSError:
             self.errors += 1
             if not self.closed.done():
@@ -172,12 +180,21 @@ def _cpu_seconds(pid: int | None) -> float:
 
 
 async def _run(
-    address: tuple[str, int], requests: Sequence[bytes], connections: int, seconds: float, server: int | None
+    address: tuple[str, int],
+    requests: Sequence[bytes],
+    connections: int,
+    seconds: float,
+    server: int | None,
+    warm_up_s: float,
 ) -> dict[str, Any]:
     opened = [Connection(address, requests, first * 7) for first in range(connections)]
     for connection in opened:
         await connection.open()
-    await asyncio.sleep(_WARM_UP_S)
+    # A server under load accepts slowly: connections that it has not accepted yet would starve, and hide from p99.
+    await asyncio.sleep(_ACCEPT_S)
+    for connection in opened:
+        connection.send()
+    await asyncio.sleep(warm_up_s)
     server_before = _cpu_seconds(server)
     for connection in opened:
         connection.latencies_s.clear()
@@ -214,17 +231,19 @@ def _read_requests(file: Path) -> list[bytes]:
 
 
 def main() -> None:
-    """`python -m benchmarks.load PORT REQUESTS CONNECTIONS SECONDS [--server PID]`; prints a `Load` as JSON."""
+    """`python -m benchmarks.load PORT REQUESTS CONNECTIONS SECONDS`; prints a `Load` as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("requests", type=Path, help="whole HTTP requests, each after its length in four bytes")
     parser.add_argument("connections", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("--server", type=int)
+    parser.add_argument("--warm-up", type=float, default=1.0)
     given = parser.parse_args()
     address, requests = ("127.0.0.1", given.port), _read_requests(given.requests)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        seen = runner.run(_run(address, requests, given.connections, given.seconds, given.server))
+        load = _run(address, requests, given.connections, given.seconds, given.server, given.warm_up)
+        seen = runner.run(load)
     json.dump(seen, sys.stdout)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from retrain.dataset import Dataset
 from retrain.settings import RetrainSettings
 from taxiway.errors import ConfigError, JobError
-from taxiway.feature_binding import FeatureBinding
+from taxiway.feature_binding import FeatureBinding, apply_policies
 from taxiway.signature import concatenate, row_count
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def open_features(
     from taxiway.features import HistoricalFeatures, bind, open_store
 
     store = open_store(settings.feature_store)
-    binding = bind(store, settings.features.service, settings.features.on_missing)
+    binding = bind(store, settings.features.service, settings.features.on_missing, settings.features.defaults)
     inputs = {column.name for column in settings.inputs}
     for view in binding.views:
         if missing := sorted(set(view.entity_keys) - inputs):
@@ -48,5 +48,5 @@ def join_features(
     features = concatenate([history.read(views, piece.columns, piece.moments) for piece in examples.months()])
     if row_count(features) != len(examples):
         raise JobError(f"the feature store answered {row_count(features)} rows for {len(examples)}")
-    rejects = [reject for view in views for reject in view.unknown_entities(features, examples.columns)]
+    features, rejects = apply_policies(views, features, examples.columns)
     return examples.with_features(features).without(rejects)

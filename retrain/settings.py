@@ -1,10 +1,11 @@
 """The config file of a retraining."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from taxiway.feature_binding import OnMissing
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
 from taxiway.signature import Column
 
@@ -37,8 +38,11 @@ class FeaturesSettings(Settings):
     """What the model reads from the feature store."""
 
     service: str = Field(description="a Feast feature service")
-    on_missing: dict[str, Literal["null", "refuse"]] = Field(
+    on_missing: dict[str, OnMissing] = Field(
         default_factory=dict, description="per feature view: what an unknown entity means; `refuse` unless listed"
+    )
+    defaults: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="per feature view: what its features are where on_missing is `default`"
     )
 
 

@@ -62,7 +62,7 @@ def _dedicated_models(settings: ServeSettings) -> list[tuple[str, RunSettings, R
                 found.append((where, variant, variant.dedicated))
             nodes = variant.graph.models if variant.graph is not None else {}
             found += [
-                (f"{where}/{name}", variant, variant.dedicated)
+                (f"{where}/{name}", variant, variant.nodes.get(name, variant.dedicated))
                 for name, node in nodes.items()
                 if node.placement == "dedicated"
             ]

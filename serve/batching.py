@@ -149,7 +149,7 @@ class Gatherer:
                 self._answer(self._next_batch())
         else:
             while self._waiting and self._free:
-                self._start(self._next_batch())
+                self._start(self._executor, self._next_batch())
         self.idle = not self._waiting and self._executor is None
 
     def _next_batch(self) -> list[Waiting]:
@@ -172,13 +172,12 @@ class Gatherer:
         if batch:
             _hand_out(batch, self._scored(batch))
 
-    def _start(self, batch: list[Waiting]) -> None:
+    def _start(self, executor: Executor, batch: list[Waiting]) -> None:
         if not batch:
             return
-        assert self._executor is not None
         self._free -= 1
         loop = asyncio.get_running_loop()
-        scoring = self._executor.submit(self._scored, batch)
+        scoring = executor.submit(self._scored, batch)
         scoring.add_done_callback(lambda scored: loop.call_soon_threadsafe(self._finished, batch, scored.result()))
 
     def _finished(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]") -> None:

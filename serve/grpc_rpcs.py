@@ -3,15 +3,16 @@
 # ruff: noqa: N802 - the methods are named as the RPCs
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 import grpc
 
+from serve.service import Caller, Decode, code_of, safe_message
 from taxiway import __version__
-from taxiway.errors import InvalidInput, ModelFailed, NotFound, TaxiwayError, Unavailable
+from taxiway.errors import NotFound, TaxiwayError, Unavailable
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
 from taxiway.protocols import open_inference_grpc as codec
 from taxiway.protocols import open_inference_pb2 as pb
@@ -32,8 +33,6 @@ STATUS: Mapping[int, grpc.StatusCode] = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """The gRPC code of each HTTP status that our errors carry; every other is INTERNAL."""
-CLIENT = b":client"
-"""Where the caller's address stands among its metadata; a name that no client can send."""
 _RETRY_AFTER_MS = 1_000
 _DETAILS_BYTES = 4_000
 
@@ -43,19 +42,10 @@ class InferenceBackend(Protocol):
 
     draining: bool
 
-    def names(self) -> Sequence[str]: ...
-
     def interface(self, name: str, version: str | None) -> ModelInterface:
         """Raises NotFound."""
 
-    async def infer(
-        self,
-        name: str,
-        version: str | None,
-        request: InferRequest,
-        metadata: Mapping[bytes, bytes],
-        timeout_s: float | None,
-    ) -> InferResponse:
+    async def infer(self, name: str, version: str | None, decode: Decode, caller: Caller) -> InferResponse:
         """Raises a TaxiwayError; cancelling it cancels the work."""
 
 
@@ -106,13 +96,12 @@ class InferenceRpcs:
     async def ModelInfer(self, request: bytes, grpc_context: RpcContext) -> pb.ModelInferResponse:
         with _Status(grpc_context):
             message = codec.parse(pb.ModelInferRequest, request)
-            name, version = message.model_name, message.model_version or None
-            decoded = codec.decode(message, self.backend.interface(name, version))
-            budgets = [budget for budget in (_remaining_s(grpc_context), decoded.timeout_s) if budget is not None]
-            metadata = _metadata(grpc_context)
-            response = await self.backend.infer(name, version, decoded, metadata, min(budgets, default=None))
+            decode = _Decode(message)
+            response = await self.backend.infer(
+                message.model_name, message.model_version or None, decode, _caller(grpc_context)
+            )
             grpc_context.set_trailing_metadata(_served_by(response))
-            return codec.encode(decoded, response)
+            return codec.encode(decode.request, response)
         return pb.ModelInferResponse()
 
 
@@ -126,6 +115,19 @@ def inference_handlers(servicer: InferenceRpcs) -> "grpc.GenericRpcHandler[Any, 
         for method in SERVICE.methods
     }
     return grpc.method_handlers_generic_handler(SERVICE.full_name, methods)
+
+
+class _Decode:
+    """Reads a message for the model that it is routed to, and remembers it for the answer."""
+
+    request: InferRequest
+
+    def __init__(self, message: pb.ModelInferRequest) -> None:
+        self._message = message
+
+    def __call__(self, model: ModelInterface) -> InferRequest:
+        self.request = codec.decode(self._message, model)
+        return self.request
 
 
 class _Status:
@@ -148,12 +150,11 @@ class _Status:
 
 
 def _refuse(context: RpcContext, error: TaxiwayError) -> None:
-    message = str(error) if error.status != 500 or isinstance(error, ModelFailed) else "internal error"
-    trailing = [("taxiway-error", error.reject_code if isinstance(error, InvalidInput) else error.code)]
+    trailing = [("taxiway-error", code_of(error))]
     if isinstance(error, Unavailable):
         trailing.append(("grpc-retry-pushback-ms", str(_RETRY_AFTER_MS)))
     context.set_code(STATUS.get(error.status, grpc.StatusCode.INTERNAL))
-    context.set_details(_short(message))
+    context.set_details(_short(safe_message(error)))
     context.set_trailing_metadata(trailing)
 
 
@@ -172,18 +173,13 @@ def _served_by(response: InferResponse) -> list[tuple[str, str]]:
     ]
 
 
-def _metadata(context: RpcContext) -> dict[bytes, bytes]:
-    """The caller's metadata; of a name that is sent twice the last value."""
-    found = {
+def _caller(context: RpcContext) -> Caller:
+    """Of metadata that is sent twice the last value. Ray Serve's context does not know the deadline."""
+    headers = {
         name.encode(): value if isinstance(value, bytes) else value.encode()
         for name, value in context.invocation_metadata()
     }
     # `ipv4:10.0.0.7:41234` or `ipv6:%5B::1%5D:41234`
-    found[CLIENT] = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]").encode()
-    return found
-
-
-def _remaining_s(context: RpcContext) -> float | None:
-    """The rest of the caller's deadline. Ray Serve's context does not know it."""
+    address = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
     remaining = getattr(context, "time_remaining", None)
-    return None if remaining is None else remaining()
+    return Caller(headers, address, None if remaining is None else remaining())

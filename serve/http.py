@@ -210,7 +210,7 @@ class HttpApplication:
 
     def _repository_index(self, _: HttpRequest, respond: Respond) -> None:
         entries = [
-            open_inference.RepositoryEntry(endpoint.name, slot.version, "READY")
+            (endpoint.name, slot.version, "READY", "")
             for endpoint in self._service.endpoints.values()
             for slot in endpoint.slots
         ]

@@ -21,7 +21,7 @@ from serve.shadowing import Shadowing
 from serve.variant import Slot, make_slot
 from taxiway.errors import TaxiwayError
 from taxiway.feature_binding import FeatureViewBinding
-from taxiway.features import OnlineFeatures, open_store
+from taxiway.features import FeatureRead, OnlineFeatures, open_store
 from taxiway.registry import Registry
 from taxiway.scoring import ReadFeatures
 from taxiway.signature import Array, Columns
@@ -45,7 +45,7 @@ class Ingress:
         self.metrics = ServingMetrics()
         self._shadowing = Shadowing(self.metrics)
         registry = Registry(settings.registry)
-        self._read_features = _reader(settings)
+        self._read_features = _reader(settings, self.metrics)
         self._loader = Loader(settings, registry, handles or {}, self._read_features)
         limits = settings.limits
         self._endpoints = [Endpoint(endpoint, limits.timeout_s) for endpoint in settings.endpoints]
@@ -54,7 +54,7 @@ class Ingress:
             registry,
             self._endpoints,
             self._slot,
-            lambda: self.http.refresh(),
+            self._models_changed,
             self.metrics.load_failed,
             settings.poll_s,
         )
@@ -63,6 +63,9 @@ class Ingress:
         people = people_routes(self.service, None)
         self.http = HttpApplication(application, self.service, limits.body_bytes, people)
         self._listener: Listener | None = None
+
+    def _models_changed(self) -> None:
+        self.http.refresh()
 
     def declare(self, declared: LiveSettings) -> None:
         """Takes the `user_config`: what may change while requests are answered.
@@ -85,7 +88,8 @@ class Ingress:
         )
         companions: tuple[Companion, ...] = ()
         if settings.grpc_port is not None:
-            age_s = settings.connection_age_s
+            # A gRPC client stays on its connection: while draining, age is what makes it leave.
+            age_s = min(settings.connection_age_s, max(settings.drain_s / 2, 1.0))
             companions = (GrpcListener(self.service, settings.host, settings.grpc_port, limits.body_bytes, age_s),)
         connections = Connections(self.http, bounds, self.http.refused)
         listener = Listener(connections, settings, self.metrics.flush, companions)
@@ -124,6 +128,7 @@ class Ingress:
                 endpoint.name, variant, versions, partial(self.metrics.node, endpoint.name, variant.name)
             ),
             self._read_features,
+            self._settings.feature_store.online.on_failure if self._settings.feature_store else "refuse",
             rules,
             replace(rules, queue_rows=endpoint.settings.shadow.queue_rows, wait_s=0.0),
             limits.rows,
@@ -132,10 +137,16 @@ class Ingress:
         )
 
 
-def _reader(settings: ServeSettings) -> ReadFeatures:
-    if settings.feature_store is not None:
-        return OnlineFeatures(open_store(settings.feature_store)).read
-    return _no_store
+def _reader(settings: ServeSettings, metrics: ServingMetrics) -> ReadFeatures:
+    store = settings.feature_store
+    if store is None:
+        return _no_store
+
+    def observe(read: FeatureRead) -> None:
+        for view in read.views:
+            metrics.features(view, read.rows, read.outcome)
+
+    return OnlineFeatures(open_store(store), store.online, observe).read
 
 
 def _no_store(views: Sequence[FeatureViewBinding], columns: Columns) -> dict[str, Array]:

@@ -59,6 +59,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         self._started = threading.Event()
         self._failure: BaseException | None = None
+        self._draining: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Returns when connections are accepted.
@@ -93,9 +94,10 @@ class Listener:
         `connections.draining` must be set before: answers then say `Connection: close`.
         """
         deadline = time.monotonic() + self._settings.drain_s
+        self.call_soon(self._drain_companions)
         while self.alive and self._connections.open and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        self._ask(self._stop(max(deadline - time.monotonic(), _LAST_ANSWERS_S)))
+        self._ask(self._stop())
         self._thread.join()
 
     def _ask(self, work: Coroutine[Any, Any, None]) -> None:
@@ -108,8 +110,12 @@ class Listener:
     async def _close_socket(self) -> None:
         self._server.close()
 
-    async def _stop(self, grace_s: float) -> None:
-        await asyncio.gather(*(companion.drain(grace_s) for companion in self._companions))
+    def _drain_companions(self) -> None:
+        grace_s = max(self._settings.drain_s, _LAST_ANSWERS_S)
+        self._draining = [self._loop.create_task(companion.drain(grace_s)) for companion in self._companions]
+
+    async def _stop(self) -> None:
+        await asyncio.gather(*self._draining)
         for connection in list(self._connections.open):
             connection.abandon()
         self._stopping.set()

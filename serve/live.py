@@ -64,10 +64,10 @@ class Live:
         self._registry_answers = True
 
     def declare(self, declared: LiveSettings) -> None:
-        """Takes the traffic that the config file declares: at once before anything is served, else with the next look."""
+        """Takes the traffic that the config file declares: at once when nothing is served yet."""
         self._declared = declared
         if self._on_loop is None:
-            self._apply(self._read(), lambda apply, traffic: apply(traffic))
+            self._apply(self._read(), _now)
         self._wake.set()
 
     def load_all(self) -> None:
@@ -86,7 +86,7 @@ class Live:
                     if variant is endpoint.baseline_variant:
                         raise
                     self._note(endpoint, variant, {}, error)
-        self._apply(models, lambda apply, traffic: apply(traffic))
+        self._apply(models, _now)
 
     def follow(self, on_loop: OnLoop) -> None:
         """Starts to look every `poll_s` seconds."""
@@ -114,8 +114,8 @@ class Live:
     def look(self) -> None:
         """Applies what has changed since the last look."""
         models = self._read()
-        assert self._on_loop is not None
-        self._apply(models, self._on_loop)
+        on_loop = self._on_loop or _now
+        self._apply(models, on_loop)
         for endpoint in self._endpoints:
             for settings, variant in _variants(endpoint):
                 self._renew(endpoint, settings, variant, models)
@@ -171,8 +171,7 @@ class Live:
             return
         self._failed.pop((endpoint.name, variant.name), None)
         variant.error = None
-        assert self._on_loop is not None
-        self._on_loop(self._swap, variant, slot)
+        (self._on_loop or _now)(self._swap, variant, slot)
 
     def _swap(self, variant: Variant, slot: Slot) -> None:
         # What waits at the old slot is answered by it; nothing new goes there.
@@ -184,6 +183,11 @@ class Live:
         variant.error = f"{type(error).__name__}: {error}"
         self._load_failed(endpoint.name, variant.name)
         _log.error("%s/%s can't be loaded, what was there stays", endpoint.name, variant.name, exc_info=error)
+
+
+def _now(function: Callable[..., object], *arguments: object) -> None:
+    """For what happens before there is a loop."""
+    function(*arguments)
 
 
 def _variants(endpoint: Endpoint) -> list[tuple[VariantSettings, Variant]]:

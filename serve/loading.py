@@ -138,8 +138,7 @@ def resolved(variant: VariantSettings, resolve: Resolve) -> dict[str, ModelVersi
     """The versions that a variant's URIs mean now."""
     if variant.graph is not None:
         return {name: resolve(node.model) for name, node in variant.graph.models.items()}
-    assert variant.model is not None
-    return {PLAIN: resolve(variant.model)}
+    return {PLAIN: resolve(str(variant.model))}
 
 
 def uris(variant: VariantSettings) -> list[str]:

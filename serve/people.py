@@ -28,9 +28,7 @@ def people_routes(service: Service, admin: FromAsgi | None) -> Mapping[str, Rout
     return routes | ({"/admin/": Route(ANY, admin)} if admin is not None else {})
 
 
-def _page(
-    service: Service, make: Callable[[list[ModelInterface]], Answer]
-) -> Callable[[HttpRequest, Respond], None]:
+def _page(service: Service, make: Callable[[list[ModelInterface]], Answer]) -> Callable[[HttpRequest, Respond], None]:
     def answer(_: HttpRequest, respond: Respond) -> None:
         respond(make([endpoint.baseline.interface for endpoint in service.endpoints.values()]))
 
@@ -51,7 +49,8 @@ def _model(model: ModelInterface) -> str:
     name = html.escape(model.name)
     body = json.dumps(example_inference(model), indent=2)
     return (
-        f"<h2 id='{name}'>{name} <small>version {html.escape(model.version)}, {html.escape(model.platform)}</small></h2>"
+        f"<h2 id='{name}'>{name} "
+        f"<small>version {html.escape(model.version)}, {html.escape(model.platform)}</small></h2>"
         f"<table><tr><th>input<th>type<th>shape<th>required<th>values</tr>"
         f"{''.join(_column(column) for column in model.inputs.values())}</table>"
         f"<table><tr><th>output<th>type<th>shape<th><th></tr>"
@@ -86,7 +85,8 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Taxiway</
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733; }}
 small {{ color: #667; font-weight: normal; font-size: 0.7em; }}
 table {{ border-collapse: collapse; width: 100%; margin: 1rem 0; }}
-th, td {{ text-align: left; padding: 0.25rem 0.75rem 0.25rem 0; border-bottom: 1px solid #dde3ea; vertical-align: top; }}
+th, td {{ text-align: left; padding: 0.25rem 0.75rem 0.25rem 0; border-bottom: 1px solid #dde3ea; }}
+td {{ vertical-align: top; }}
 pre {{ background: #f4f6f9; padding: 1rem; overflow-x: auto; font-size: 0.85em; border-radius: 4px; }}
 </style>
 <h1>Taxiway <small>{version}</small></h1>

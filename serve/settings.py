@@ -95,9 +95,15 @@ class VariantSettings(RunSettings):
         default="inline", description="inline: in the ingress replicas; dedicated: a deployment of its own"
     )
     dedicated: ReplicaSettings = ReplicaSettings()
+    nodes: dict[str, ReplicaSettings] = Field(
+        default_factory=dict, description="replicas of a graph's dedicated nodes, where they differ from `dedicated`"
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> "VariantSettings":
+        models = set() if self.graph is None else set(self.graph.models)
+        if unknown := sorted(set(self.nodes) - models):
+            raise ValueError(f"variant {self.name!r}: nodes: {unknown[0]!r} is no model of its graph")
         if (self.model is None) == (self.graph is None):
             raise ValueError(f"variant {self.name!r}: give either model or graph")
         if self.graph is not None and self.placement == "dedicated":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from serve.batching import BatchRules, Gatherer
 from serve.loading import Loaded, Versions
+from taxiway.feature_binding import OnMissing
 from taxiway.inference import ModelInterface
 from taxiway.scoring import ReadFeatures, Scored, score
 from taxiway.signature import Column, Columns
@@ -46,6 +47,7 @@ def make_slot(
     variant: str,
     loaded: Loaded,
     read_features: ReadFeatures,
+    on_failure: OnMissing,
     rules: BatchRules,
     shadow_rules: BatchRules,
     max_rows: int,
@@ -55,7 +57,7 @@ def make_slot(
     """The slot of a model that has been loaded and warmed up."""
 
     def answer(columns: Columns) -> Scored:
-        return score(columns, loaded.signature, loaded.features, read_features, loaded.predictor)
+        return score(columns, loaded.signature, loaded.features, read_features, loaded.predictor, on_failure)
 
     inputs = {column.name: column for column in loaded.inputs}
     interface = ModelInterface(endpoint, loaded.version, loaded.platform, inputs, loaded.signature.outputs, max_rows)

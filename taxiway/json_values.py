@@ -1,7 +1,6 @@
 """Values as JSON gives them to the numpy form of a column: the same rules for every protocol that speaks JSON."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from itertools import compress
 from typing import Any
@@ -143,7 +142,7 @@ def _bytes(column: Column, value: Any) -> bytes | None:
     if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
         try:
             return base64.b64decode(value["b64"], validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"this is not base64: {error}") from None
     if value is None:
         return None

@@ -104,7 +104,13 @@ def _paths(model: ModelInterface) -> Schema:
 
 def _get(summary: str, tag: str, answer: Schema) -> Schema:
     content = {"application/json": {"schema": answer}}
-    return {"get": {"summary": summary, "tags": [tag], "responses": {"200": {"description": "OK", "content": content}, **_errors()}}}
+    return {
+        "get": {
+            "summary": summary,
+            "tags": [tag],
+            "responses": {"200": {"description": "OK", "content": content}, **_errors()},
+        }
+    }
 
 
 def _post(summary: str, tag: str, body: Schema, example: Any, answer: Schema) -> Schema:
@@ -168,7 +174,11 @@ def _infer(model: ModelInterface) -> Schema:
         "properties": {
             "id": {"type": "string"},
             "parameters": {"type": "object"},
-            "inputs": {"type": "array", "minItems": 1, "items": {"oneOf": [_tensor(it) for it in model.inputs.values()]}},
+            "inputs": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"oneOf": [_tensor(it) for it in model.inputs.values()]},
+            },
             "outputs": {
                 "type": "array",
                 "items": {

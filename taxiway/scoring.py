@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from taxiway.errors import FeatureStoreFailed, InvalidInput
+from taxiway.errors import DeadlineExceeded, FeatureStoreFailed, InvalidInput, Unavailable
 from taxiway.feature_binding import FeatureBinding, FeatureViewBinding, apply_policies
 from taxiway.settings import OnFailure
 from taxiway.signature import Array, Columns, Reject, RejectCode, Signature, missing_values, row_count, take
@@ -118,6 +118,8 @@ class _Answer:
             return rows, {}, []
         try:
             return rows, self._predict(inputs, len(rows)), []
+        except (Unavailable, DeadlineExceeded):
+            raise  # nobody answered: no row is to blame
         except Exception as error:  # noqa: BLE001 - whatever a model raises is about its rows
             if len(rows) == 1:
                 _log.warning("the model raised on one row", exc_info=error)

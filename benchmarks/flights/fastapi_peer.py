@@ -42,7 +42,7 @@ def create(serve_file: str) -> FastAPI:
     model = registry.load(registry.resolve(served))
     assert settings.feature_store is not None
     assert model.package.features is not None
-    store = OnlineFeatures(open_store(settings.feature_store))
+    store = OnlineFeatures(open_store(settings.feature_store), settings.feature_store.online)
     views = model.package.features.views
     texts = {column.name for column in model.package.signature.inputs if column.dtype == "string"}
     app = FastAPI()

@@ -99,14 +99,15 @@ def _plain_json(tensors: list[Any], model: ModelInterface) -> tuple[Columns, int
         shapes = ([rows], [rows, 1])
         for tensor in tensors:
             name, shape, datatype, data = tensor["name"], tensor["shape"], tensor["datatype"], tensor["data"]
-            if type(data) is list and type(data[0]) is list and set(map(type, data)) == {list}:
-                data = list(chain.from_iterable(data)) if set(map(len, data)) == {1} else None
+            if type(data[0]) is list:
+                data = _unnested(data)
             if (
                 datatype not in known[name]
                 or type(data) is not list
                 or len(data) != rows
                 or shape not in shapes
                 or type(shape[0]) is not int
+                or type(shape[-1]) is not int
             ):
                 return None
             columns[name] = JsonColumn(data, datatype)
@@ -118,6 +119,14 @@ def _plain_json(tensors: list[Any], model: ModelInterface) -> tuple[Columns, int
     return columns, rows
 
 
+def _unnested(data: list[Any]) -> list[Any] | None:
+    """[[x], [y]] as [x, y]; None for any other nesting."""
+    if set(map(type, data)) != {list} or set(map(len, data)) != {1}:
+        return None
+    flat = list(chain.from_iterable(data))
+    return None if list in map(type, flat) else flat
+
+
 def _plain_binary(tensors: list[Any], data: memoryview, model: ModelInterface) -> tuple[Columns, int] | None:
     """The usual binary request, fast: numbers of their columns' own types; None for everything else."""
     known = model.readable_in_place
@@ -125,13 +134,17 @@ def _plain_binary(tensors: list[Any], data: memoryview, model: ModelInterface) -
     offset = 0
     try:
         rows = tensors[0]["shape"][0]
+        if rows < 1:
+            return None
         shapes = ([rows], [rows, 1])
         for tensor in tensors:
             datatype, item = known[tensor["name"]]
-            size = tensor["parameters"]["binary_data_size"]
+            shape, size = tensor["shape"], tensor["parameters"]["binary_data_size"]
             if (
                 tensor["datatype"] != datatype
-                or tensor["shape"] not in shapes
+                or shape not in shapes
+                or type(shape[0]) is not int
+                or type(shape[-1]) is not int
                 or type(size) is not int
                 or size != rows * item.itemsize
                 or "data" in tensor

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.utils import InferenceServerException
 
 from serve.grpc_listener import GrpcListener
+from serve.service import Caller, Decode
 from taxiway.errors import (
     ConfigError,
     DeadlineExceeded,
@@ -54,13 +55,10 @@ class Backend:
 
     draining: bool = False
     fail: Exception | None = None
-    hold: bool = False
+    hold: asyncio.Event | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
-    timeouts: list[float | None] = field(default_factory=list)
-    metadata: list[Mapping[bytes, bytes]] = field(default_factory=list)
-
-    def names(self) -> list[str]:
-        return ["flights"]
+    callers: list[Caller] = field(default_factory=list)
+    requests: list[InferRequest] = field(default_factory=list)
 
     def interface(self, name: str, version: str | None) -> ModelInterface:
         if name != "flights" or version not in (None, "7"):
@@ -68,19 +66,13 @@ class Backend:
         inputs = {column.name: column for column in INPUTS}
         return ModelInterface(name, "7", "sklearn", inputs, OUTPUTS, max_rows=5_000)
 
-    async def infer(
-        self,
-        name: str,
-        version: str | None,
-        request: InferRequest,
-        metadata: Mapping[bytes, bytes],
-        timeout_s: float | None,
-    ) -> InferResponse:
-        self.timeouts.append(timeout_s)
-        self.metadata.append(metadata)
-        if self.hold:
+    async def infer(self, name: str, version: str | None, decode: Decode, caller: Caller) -> InferResponse:
+        request = decode(self.interface(name, version))
+        self.callers.append(caller)
+        self.requests.append(request)
+        if self.hold is not None:
             try:
-                await asyncio.sleep(30)
+                await asyncio.wait_for(self.hold.wait(), 30)
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
@@ -238,8 +230,9 @@ def test_the_answer_names_prediction_version_and_variant_in_its_trailing_metadat
     assert trailing["taxiway-prediction-id"] == "id-1"
     assert trailing["taxiway-model-version"] == "7"
     assert trailing["taxiway-variant"] == "champion"
-    seen = served.backend.metadata[0]
-    assert (seen[b"user"], seen[b"key-bin"], seen[b":client"]) == (b"ada", b"\xff\x00", b"127.0.0.1")
+    [caller] = served.backend.callers
+    assert (caller.headers[b"user"], caller.headers[b"key-bin"]) == (b"ada", b"\xff\x00")
+    assert caller.address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -300,7 +293,7 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read(served: Served, c
     ):
         stub(channel, "ModelInfer")(request(inputs=[], raw_input_contents=[bytes(BODY_BYTES)]))
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert served.backend.timeouts == []
+    assert served.backend.requests == []
 
 
 def test_bytes_that_are_no_message_fail_alone(served: Served) -> None:
@@ -311,22 +304,18 @@ def test_bytes_that_are_no_message_fail_alone(served: Served) -> None:
         assert stub(channel, "ModelInfer")(request()).id == "id-1"
 
 
-def test_the_smaller_of_deadline_and_timeout_is_the_budget(served: Served) -> None:
-    def asked(timeout_us: int | None, deadline_s: float | None) -> float | None:
-        parameters = {} if timeout_us is None else {"timeout": pb.InferParameter(int64_param=timeout_us)}
-        with grpc.insecure_channel(served.address) as channel:
-            stub(channel, "ModelInfer")(request(parameters=parameters), timeout=deadline_s)
-        return served.backend.timeouts[-1]
-
-    assert asked(None, None) is None
-    assert asked(2_000_000, None) == 2.0
-    assert asked(2_000_000, 10.0) == 2.0
-    assert asked(20_000_000, 10.0) == pytest.approx(10.0, abs=1.0)
-    assert asked(None, 10.0) == pytest.approx(10.0, abs=1.0)
+def test_the_deadline_and_the_parameter_timeout_reach_the_backend(served: Served) -> None:
+    assert infer_with(served).id == "id-1"
+    assert served.backend.callers[-1].timeout_s is None
+    parameters = {"timeout": pb.InferParameter(int64_param=2_000_000)}
+    with grpc.insecure_channel(served.address) as channel:
+        stub(channel, "ModelInfer")(request(parameters=parameters), timeout=10.0)
+    assert served.backend.callers[-1].timeout_s == pytest.approx(10.0, abs=1.0)
+    assert served.backend.requests[-1].timeout_s == 2.0
 
 
 def test_a_deadline_that_passes_cancels_the_work(served: Served) -> None:
-    served.backend.hold = True
+    served.backend.hold = asyncio.Event()
     with pytest.raises(grpc.RpcError) as raised:
         infer_with(served, timeout=0.3)
     assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -334,10 +323,10 @@ def test_a_deadline_that_passes_cancels_the_work(served: Served) -> None:
 
 
 def test_a_client_that_cancels_cancels_the_work(served: Served) -> None:
-    served.backend.hold = True
+    served.backend.hold = asyncio.Event()
     with grpc.insecure_channel(served.address) as channel:
         call = stub(channel, "ModelInfer").future(request())
-        wait_until(lambda: len(served.backend.timeouts) == 1)
+        wait_until(lambda: len(served.backend.requests) == 1)
         call.cancel()
         assert served.backend.cancelled.wait(5)
 
@@ -400,40 +389,28 @@ def test_a_port_that_another_program_has_is_a_clear_error(loop: Loop) -> None:
         loop.run(listener.drain(0.1))
 
 
-@pytest.fixture
-def slow(served: Served) -> asyncio.Event:
-    """Holds the answers of `served` until it is set, on the listener's loop."""
-    backend, let_go = served.backend, asyncio.Event()
-
-    async def infer(*arguments: Any) -> InferResponse:
-        backend.timeouts.append(None)
-        await let_go.wait()
-        return await Backend.infer(backend, *arguments)
-
-    backend.infer = infer  # type: ignore[method-assign]
-    return let_go
-
-
-def test_draining_lets_the_request_in_flight_finish(served: Served, slow: asyncio.Event) -> None:
+def test_draining_lets_the_request_in_flight_finish(served: Served) -> None:
+    served.backend.hold = let_go = asyncio.Event()
     with grpc.insecure_channel(served.address) as channel:
         call = stub(channel, "ModelInfer").future(request())
-        wait_until(lambda: len(served.backend.timeouts) == 1)
+        wait_until(lambda: len(served.backend.requests) == 1)
 
         async def drain() -> None:
             draining = asyncio.create_task(served.listener.drain(1.0))
             await asyncio.sleep(0.2)
             assert not draining.done()
-            slow.set()
+            let_go.set()
             await draining
 
         served.loop.run(drain())
         assert call.result(5).id == "id-1"
 
 
-def test_draining_ends_what_does_not_finish_within_its_grace(served: Served, slow: asyncio.Event) -> None:
+def test_draining_ends_what_does_not_finish_within_its_grace(served: Served) -> None:
+    served.backend.hold = asyncio.Event()
     with grpc.insecure_channel(served.address) as channel:
         call = stub(channel, "ModelInfer").future(request())
-        wait_until(lambda: len(served.backend.timeouts) == 1)
+        wait_until(lambda: len(served.backend.requests) == 1)
         started = time.monotonic()
         served.loop.run(served.listener.drain(0.5))
         assert time.monotonic() - started < 3

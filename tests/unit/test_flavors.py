@@ -48,14 +48,14 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def _registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
     use_registry(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def pairs(_registry: Path) -> dict[str, Pair]:
+def pairs(registry: Path) -> dict[str, Pair]:
     found = {}
     for kind, make in EVERY_KIND.items():
         with mlflow.start_run():
@@ -164,7 +164,7 @@ def test_xgboost_refuses_infinity_as_it_does_behind_mlflow(pairs: dict[str, Pair
 
 
 @pytest.mark.parametrize("form", ["frame", "records", "dict"])
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_several_outputs_come_in_any_form_and_are_found_without_a_signature_of_them(form: str) -> None:
     with mlflow.start_run():
         plain = pyfunc_several(form, with_outputs=False)
@@ -188,7 +188,7 @@ def logged(model: Any, **options: Any) -> Path:
     return downloaded(info.model_uri)
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_a_signature_that_names_other_outputs_than_the_model_answers_is_corrected() -> None:
     """The author logged the probabilities' signature; MLflow calls predict."""
     table = houses(200)
@@ -198,7 +198,7 @@ def test_a_signature_that_names_other_outputs_than_the_model_answers_is_correcte
     assert [(it.dtype, it.shape) for it in package.signature.outputs] == [("int64", ())]
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_a_model_without_a_signature_is_refused_with_the_way_out() -> None:
     table = houses(200)
     folder = logged(HistGradientBoostingClassifier(max_iter=3).fit(table, expensive(table)))
@@ -206,7 +206,7 @@ def test_a_model_without_a_signature_is_refused_with_the_way_out() -> None:
         load_package(folder)
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_a_model_without_a_signature_is_accepted_when_asked_to_and_it_knows_its_inputs() -> None:
     table = houses(200).astype(np.float64)
     model = HistGradientBoostingClassifier(max_iter=3).fit(table, expensive(table))
@@ -216,7 +216,7 @@ def test_a_model_without_a_signature_is_accepted_when_asked_to_and_it_knows_its_
     np.testing.assert_array_equal(found, model.predict(table))
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_a_model_that_does_not_know_its_inputs_is_refused_even_then() -> None:
     with mlflow.start_run():
         info = mlflow.pyfunc.log_model(name="model", python_model=Several("frame"), pip_requirements=["mlflow"])
@@ -224,7 +224,7 @@ def test_a_model_that_does_not_know_its_inputs_is_refused_even_then() -> None:
         load_package(downloaded(info.model_uri), require_signature=False)
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_the_input_example_finds_outputs_that_empty_rows_would_not() -> None:
     class Picky(mlflow.pyfunc.PythonModel):
         def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
@@ -241,7 +241,7 @@ def test_the_input_example_finds_outputs_that_empty_rows_would_not() -> None:
                 **options,
             )
         if not outcome:
-            with pytest.raises(PackageError, match="names no outputs.*IndexError"):
+            with pytest.raises(PackageError, match=r"names no outputs.*IndexError"):
                 load_package(downloaded(info.model_uri))
             continue
         package, predictor = load_package(downloaded(info.model_uri))
@@ -250,7 +250,7 @@ def test_the_input_example_finds_outputs_that_empty_rows_would_not() -> None:
         assert predictor.predict(example_columns)["output"].tolist() == [5]
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_type_hints_are_a_signature_too() -> None:
     class Lengths(mlflow.pyfunc.PythonModel):
         def predict(self, model_input: list[str]) -> list[int]:
@@ -265,7 +265,7 @@ def test_type_hints_are_a_signature_too() -> None:
     assert predictor.predict({"input": texts})["output"].tolist() == expected == [1, 3]
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_an_optional_integer_may_be_left_out_of_some_rows() -> None:
     class Default(mlflow.pyfunc.PythonModel):
         def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
@@ -285,7 +285,7 @@ def test_an_optional_integer_may_be_left_out_of_some_rows() -> None:
     assert scored.outputs["output"].tolist() == [11.0, 9.0, 33.0]
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_a_pipeline_that_selects_columns_by_name_gets_a_data_frame() -> None:
     table = houses(200).fillna(1.0)
     model = make_pipeline(
@@ -328,7 +328,7 @@ def test_a_matrix_takes_the_place_of_a_data_frame_only_where_the_answer_is_the_s
     np.testing.assert_array_equal(answer, model.predict_proba(table))
 
 
-@pytest.mark.usefixtures("_registry")
+@pytest.mark.usefixtures("registry")
 def test_forests_are_asked_with_one_thread() -> None:
     matrix = houses(200).fillna(0.0).to_numpy(np.float64)
     forest = RandomForestRegressor(n_estimators=5, n_jobs=-1).fit(matrix, matrix[:, 0])
@@ -358,9 +358,9 @@ def test_a_model_whose_files_are_damaged_is_refused_in_one_sentence(pairs: dict[
         load_package(damaged)
 
 
-def test_a_registered_plain_model_is_loaded_by_the_registry(_registry: Path) -> None:
-    version, plain = register(_registry, "sklearn_words")
-    loaded = Registry(registry_settings(_registry)).load(version)
+def test_a_registered_plain_model_is_loaded_by_the_registry(registry: Path) -> None:
+    version, plain = register(registry, "sklearn_words")
+    loaded = Registry(registry_settings(registry)).load(version)
     assert set(loaded.predictor.predict(plain.columns)["output"]) == {"dear", "cheap"}
 
 

@@ -262,6 +262,12 @@ def test_a_missing_value_goes_to_the_default() -> None:
     assert predictor.predict({"x": np.ones(4), "kind": kinds})["p"].tolist() == [-1, 100, -1, 100]
 
 
+def test_the_first_case_that_holds_decides() -> None:
+    cases = [{"below": 10, "use": "small"}, {"below": 20, "use": "big"}]
+    predictor, _ = build(switched(on="x", cases=cases, default="big"), BRANCHES)
+    assert predictor.predict({"x": np.array([5.0, 15.0])})["p"].tolist() == [-5, 1500]
+
+
 def test_a_missing_number_is_in_no_range() -> None:
     nullable = signature([column("x", nullable=True)])
     zero, one = Function(lambda x: np.zeros(len(x))), Function(lambda x: np.ones(len(x)))
@@ -316,6 +322,18 @@ def test_a_node_that_is_away_is_asked_once() -> None:
         ("safe", 100, NodeOutcome.ANSWERED),
     ]
     assert len(first.calls) == 1
+
+
+def test_a_node_that_goes_away_while_guilty_rows_are_sought_is_not_asked_again() -> None:
+    def predict(x: Array) -> Array:
+        if len(x) == 100:
+            raise ZeroDivisionError
+        return away(x)
+
+    first = Function(predict)
+    predictor, _ = build(FALLBACK, {"first": (X, first), "second": (X, Function(lambda x: -x))})
+    assert predictor.predict({"x": np.arange(100.0)})["p"].tolist() == [-row for row in range(100)]
+    assert len(first.calls) == 2
 
 
 @pytest.mark.parametrize(("predict", "error"), [(always_failing, ZeroDivisionError), (away, VariantUnavailable)])
