@@ -6,6 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from serve.admin import admin_app
+from serve.administration import Administration
+from serve.asgi import FromAsgi
 from serve.batching import BatchRules
 from serve.endpoint import Endpoint
 from serve.grpc_listener import GrpcListener
@@ -60,7 +63,11 @@ class Ingress:
         )
         self.live.load_all()
         self.service = Service(self._endpoints, self.metrics, self._shadowing, limits.queue_requests)
-        people = people_routes(self.service, None)
+        admin = None
+        if settings.admin.token is not None:
+            backend = Administration(application, registry, self.service, self.live)
+            admin = FromAsgi(admin_app(backend, settings.admin.token))
+        people = people_routes(self.service, admin)
         self.http = HttpApplication(application, self.service, limits.body_bytes, people)
         self._listener: Listener | None = None
 

@@ -56,7 +56,7 @@ class Live:
         self._changed = changed
         self._load_failed = load_failed
         self._poll_s = poll_s
-        self._declared = LiveSettings()
+        self.declared = LiveSettings()
         self._on_loop: OnLoop | None = None
         self._failed: dict[tuple[str, str], _Failed] = {}
         self._wake = threading.Event()
@@ -65,7 +65,7 @@ class Live:
 
     def declare(self, declared: LiveSettings) -> None:
         """Takes the traffic that the config file declares: at once when nothing is served yet."""
-        self._declared = declared
+        self.declared = declared
         if self._on_loop is None:
             self._apply(self._read(), _now)
         self._wake.set()
@@ -92,6 +92,10 @@ class Live:
         """Starts to look every `poll_s` seconds."""
         self._on_loop = on_loop
         threading.Thread(target=self._follow, name="live", daemon=True).start()
+
+    def wake(self) -> None:
+        """Looks at the registry now."""
+        self._wake.set()
 
     def stop(self) -> None:
         self._stopping = True
@@ -138,7 +142,7 @@ class Live:
 
     def _traffic(self, endpoint: Endpoint, models: Mapping[str, LiveModel]) -> TrafficSettings:
         names = list(endpoint.variants)
-        declared = self._declared.traffic.get(endpoint.name) or only(names[0])
+        declared = self.declared.traffic.get(endpoint.name) or only(names[0])
         tags = models[model_name(uris(endpoint.settings.all_variants[0])[0])].tags
         try:
             override = parse_override(tags.get(tag_name(self._application, endpoint.name)))

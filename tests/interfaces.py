@@ -110,3 +110,15 @@ def refuses_or_reads(decode: Decode, body: bytes, headers: Headers) -> None:
             joined(decode(body, headers, model), model)
         except RequestError as error:
             str(error).encode()
+
+
+def bit_patterns(dtype: str, *shape: int) -> st.SearchStrategy[Array]:
+    """Arrays of a numeric type in which every value is as likely as any other, NaN and infinity too."""
+    kind = np.dtype(dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+
+    def array(raw: bytes) -> Array:
+        found = np.frombuffer(raw, np.uint8) % 2 == 1 if kind == np.bool_ else np.frombuffer(raw, kind)
+        return found.reshape(shape)
+
+    return st.binary(min_size=size, max_size=size).map(array)

@@ -60,4 +60,4 @@ def _call(command: list[str]) -> None:
         raise InstallFailed(f"not done within {_TIMEOUT_S:.0f} s") from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.strip().splitlines()
-        raise InstallFailed(lines[-1][:160].replace("|", "/") if lines else "pip failed")
+        raise InstallFailed(lines[0][:160].replace("|", "/") if lines else "pip failed")

@@ -98,7 +98,8 @@ def to_column(tensor: Tensor, column: Column) -> Array | JsonColumn:
         if column.shape:
             return to_array(column, flat(tensor, tensor.content, shape), tensor.datatype).reshape(shape)
         return JsonColumn(flat(tensor, tensor.content, (tensor.rows, 1)), tensor.datatype)
-    declared = accepted_type(column, known_datatype(tensor.datatype))
+    known = known_datatype(tensor.datatype) if column.dtype.startswith("float") else tensor.datatype
+    declared = accepted_type(column, known)
     found = elements(tensor).reshape(shape)
     return binary_tensors.objects(column, found) if column.is_object else numbers(column, found, declared)
 

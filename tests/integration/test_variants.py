@@ -12,13 +12,22 @@ import httpx
 import pytest
 
 from serve.ingress import Ingress
-from serve.settings import EndpointSettings, ListenerSettings, LiveSettings, ServeSettings, SplitBy, VariantSettings
+from serve.settings import (
+    AdminSettings,
+    EndpointSettings,
+    ListenerSettings,
+    LiveSettings,
+    ServeSettings,
+    SplitBy,
+    VariantSettings,
+)
 from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.registry import CHALLENGER, ModelVersion, Registry
 from taxiway.traffic import TrafficSettings
 from tests.integration.test_ingress import INFER, free_port, question
 from tests.tiny_model import parcels, register, registry_settings
 
+TOKEN = "a-token-for-tests"
 VARIANTS = (
     VariantSettings(name="champion", model="models:/parcel@champion"),
     VariantSettings(name="challenger", model="models:/parcel@challenger"),
@@ -65,7 +74,13 @@ def start(folder: Path) -> Iterator[Callable[..., Running]]:
         listener = ListenerSettings(host="127.0.0.1", port=port, drain_s=1)
         ingress = Ingress(
             "tests",
-            ServeSettings(endpoints=(endpoint,), registry=registry_settings(folder), listener=listener, poll_s=0.2),
+            ServeSettings(
+                endpoints=(endpoint,),
+                registry=registry_settings(folder),
+                listener=listener,
+                poll_s=0.2,
+                admin=AdminSettings(token=TOKEN),
+            ),
         )
         ingress.listen()
         url = f"http://127.0.0.1:{port}"
@@ -107,7 +122,7 @@ def test_requests_are_split_by_weight_and_the_answer_names_variant_and_version(s
 def test_requests_with_the_same_key_stay_together(start: Callable[..., Running], split_by: SplitBy) -> None:
     running = start(split_by=split_by)
     running.declare(50)
-    eventually(lambda: running.ingress.service.endpoints["parcel"].traffic.weights["challenger"] == 50)
+    eventually(lambda: running.ingress.service.endpoints["parcel"].traffic.weights.get("challenger") == 50)
     for key in range(10):
         headers = {"x-user": str(key), "authorization": f"Bearer {key}"}
         assert len({running.ask(headers, seed=3).headers["taxiway-variant"] for _ in range(5)}) == 1
@@ -239,3 +254,30 @@ def test_what_is_served_goes_on_while_the_registry_is_away(start: Callable[..., 
         away.rename(database)
     running.declare(100)
     eventually(lambda: running.variant() == "challenger")
+
+
+def test_an_admin_call_splits_the_traffic_until_another_is_declared(start: Callable[..., Running]) -> None:
+    running = start()
+    path, new = "/admin/endpoints/parcel/traffic", {"weights": {"challenger": 100}}
+    assert running.client.put(path, json=new).status_code == 401
+    authorized = {"authorization": f"Bearer {TOKEN}"}
+    assert running.client.put(path, json={"weights": {"nobody": 100}}, headers=authorized).status_code == 400
+    answer = running.client.put(path, json=new, headers=authorized)
+    assert answer.json()["effective"]["weights"] == {"challenger": 100}
+    eventually(lambda: running.variant() == "challenger", within_s=2.0)
+    running.declare(0.5)
+    eventually(lambda: running.variant() == "champion", within_s=2.0)
+
+
+def test_the_pages_for_people_show_the_models_columns(start: Callable[..., Running]) -> None:
+    running = start()
+    page = running.client.get("/docs")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "<code>color</code>" in page.text
+    document = running.client.get("/openapi.json").json()
+    assert document["openapi"] == "3.1.0"
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            example = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
+            response = running.client.request(method, path, json=example)
+            assert response.status_code == 200, (path, response.text)
