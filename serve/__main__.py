@@ -47,7 +47,7 @@ def check(path: str) -> list[str]:
     lines = []
     for application in ours:
         settings = parse(application.args, ServeSettings, f"{path}: application {application.name!r}")
-        if settings.listener.kind == "own" and deployed.proxy_location != "Disabled":
+        if deployed.proxy_location != "Disabled":
             raise ConfigError(f"{path}: key 'proxy_location': must be Disabled, the ingress replicas listen themselves")
         port = settings.listener.port
         if port in ports:

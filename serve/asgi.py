@@ -1,14 +1,13 @@
-"""ASGI in both directions: an ASGI application as a route of ours, and our application behind Serve's proxies."""
+"""An ASGI application as a route of ours."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from serve.http import error_answer
-from serve.http_protocol import Answer, Application, Cancel, HttpRequest, Respond
-from taxiway.errors import MalformedRequest, PayloadTooLarge, TaxiwayError
+from serve.http_protocol import Answer, Cancel, HttpRequest, Respond
+from taxiway.errors import TaxiwayError
 
 _log = logging.getLogger(__name__)
 
@@ -71,55 +70,3 @@ def _scope(request: HttpRequest) -> Scope:
         "client": (request.client, 0),
         "server": None,
     }
-
-
-class ToAsgi:
-    """Our application as ASGI."""
-
-    def __init__(self, application: Application, body_bytes: int) -> None:
-        self._application = application
-        self._body_bytes = body_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        try:
-            answer = await self._ask(scope, receive)
-        except TaxiwayError as error:
-            answer = error_answer(error)
-        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
-
-    async def _ask(self, scope: Scope, receive: Receive) -> Answer:
-        arrived = time.monotonic()
-        request = HttpRequest(
-            scope["method"],
-            scope["path"].removeprefix(scope.get("root_path", "")) or "/",
-            scope["query_string"],
-            dict(scope["headers"]),
-            await self._body(receive),
-            (scope.get("client") or ("",))[0],
-            arrived,
-        )
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        cancel = self._application(request, lambda answer: None if answered.done() else answered.set_result(answer))
-        try:
-            return await answered
-        finally:
-            if cancel is not None:
-                cancel()
-
-    async def _body(self, receive: Receive) -> bytes:
-        chunks, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise MalformedRequest("the client went away before the body was complete")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._body_bytes:
-                raise PayloadTooLarge(f"the body has more than {self._body_bytes} bytes")
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)

@@ -32,6 +32,7 @@ _TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"),)
 _RETRY: Header = (b"retry-after", b"1")
 ANY = "*"
 NO_ENDPOINT = "-"
+EXTENSIONS = (*open_inference.EXTENSIONS, "model_repository")
 MLFLOW_VERSION = b"3.17.2"
 
 
@@ -136,7 +137,7 @@ class HttpApplication:
         return call.cancel
 
     def _server_routes(self) -> dict[str, Route]:
-        metadata = Answer(200, open_inference.server_metadata(__version__))
+        metadata = Answer(200, open_inference.server_metadata(__version__, EXTENSIONS))
         return {
             "/-/healthz": Route("GET", self._healthz),
             "/-/routes": Route("GET", _always(Answer(200, orjson.dumps({"/": self._application})))),

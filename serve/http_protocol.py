@@ -30,6 +30,7 @@ _STATUS_LINE = {
     for status in HTTPStatus
     if status.value >= 200
 }
+_OFFER = (b"connection", b"upgrade", b"http2-settings")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -143,10 +144,15 @@ class HttpProtocol(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # An offer (h2c, websocket) that is not taken up: what follows is HTTP/1.1 as before.
+            # An offer (h2c, websocket) that is not taken up: the same request without it, its body included.
+            head = self._head_without_offer()
             self._parser = httptools.HttpRequestParser(self)
-            if rest := data[upgrade.args[0] :]:
-                self._feed(rest)
+            self._feed(head + data[upgrade.args[0] :])
+
+    def _head_without_offer(self) -> bytes:
+        lines = [b"%b %b HTTP/1.1" % (self._parser.get_method(), self._url)]
+        lines += [b"%b: %b" % header for header in self._headers.items() if header[0] not in _OFFER]
+        return b"\r\n".join([*lines, b"\r\n"])
 
     def eof_received(self) -> bool:
         """A client that has sent everything and closed its side still reads."""
@@ -196,7 +202,7 @@ class HttpProtocol(asyncio.Protocol):
             self._refuse_body(f"the body has more than {self._bounds.body_bytes} bytes")
 
     def on_message_complete(self) -> None:
-        if self._closing_at is not None:
+        if self._closing_at is not None or self._parser.should_upgrade():
             return
         self._head_bytes = 0
         self._receiving = False

@@ -15,9 +15,6 @@ ModelUri = Field(description="models:/NAME@ALIAS or models:/NAME/VERSION")
 class ListenerSettings(Settings):
     """Where the ingress replicas listen: all replicas of a node share the ports."""
 
-    kind: Literal["own", "serve"] = Field(
-        default="own", description="own: the replicas listen themselves; serve: behind Ray Serve's proxies"
-    )
     host: str = "0.0.0.0"  # noqa: S104 - in a pod every interface is the pod's own
     port: int = Field(default=8000, ge=1, le=65535)
     grpc_port: int | None = Field(default=None, ge=1, le=65535, description="null: no gRPC")

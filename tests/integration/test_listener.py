@@ -1,62 +1,207 @@
-"""The listener with small applications of its own: what must not end it, and what must be noticed."""
+"""The listener with small applications of its own: connections, their bounds, and what must not end the server."""
 
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import httpx
 import pytest
 
 from serve import listener
+from serve.http_protocol import Answer, Application, Bounds, Cancel, Connections, HttpRequest, Respond
 from serve.listener import Listener
 from serve.settings import ListenerSettings
+from taxiway.errors import RequestError
+
+BOUNDS = Bounds(body_bytes=1_000, connections=50, idle_s=60, receive_s=60, connection_age_s=600)
+POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
 
 
-def start(application: Any, flush: Callable[[], None]) -> tuple[Listener, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    started = Listener(application, ListenerSettings(host="127.0.0.1", port=port, drain_s=0.5), flush)
-    started.start()
-    return started, f"http://127.0.0.1:{port}/"
+@dataclass
+class Running:
+    listener: Listener
+    port: int
+    refused: list[RequestError]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
 
-async def hello(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
-    await send({"type": "http.response.body", "body": b"hello"})
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(application: Application, flush: Callable[[], None] = lambda: None, **bounds: float) -> Running:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        refused: list[RequestError] = []
+        connections = Connections(application, replace(BOUNDS, **bounds), refused.append)
+        running = Listener(connections, ListenerSettings(host="127.0.0.1", port=port, drain_s=0.5), flush)
+        running.start()
+        started.append(Running(running, port, refused))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.listener.drain()
 
 
-async def hang(scope: Any, receive: Any, send: Any) -> None:
-    time.sleep(4)  # noqa: ASYNC251 - what a model that hangs does to the loop
-    await hello(scope, receive, send)
+def echo(request: HttpRequest, respond: Respond) -> None:
+    respond(Answer(200, b"%b %b" % (request.method.encode(), request.body)))
 
 
-def test_metrics_that_can_not_be_handed_over_do_not_end_the_server() -> None:
+def received(connection: socket.socket, until: Callable[[bytes], bool] = lambda _: False) -> bytes:
+    """Everything until the server closes, or until it is enough."""
+    data = b""
+    while not until(data) and (piece := connection.recv(65_536)):
+        data += piece
+    return data
+
+
+def test_pipelined_requests_are_answered_in_order(start: Callable[..., Running]) -> None:
+    with start(echo).connect() as connection:
+        connection.sendall(b"".join(POST % (2, b"%02d" % number) for number in range(60)))
+        answers = received(connection, lambda data: b"POST 59" in data)
+    assert [int(part[:2]) for part in answers.split(b"POST ")[1:]] == list(range(60))
+
+
+def test_a_request_in_single_bytes_is_a_request(start: Callable[..., Running]) -> None:
+    with start(echo).connect() as connection:
+        for byte in POST % (3, b"abc"):
+            connection.sendall(bytes([byte]))
+        assert received(connection, lambda data: b"POST abc" in data).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_head_request_gets_the_length_and_no_body(start: Callable[..., Running]) -> None:
+    response = httpx.head(start(echo).url)
+    assert (response.headers["content-length"], response.content) == ("5", b"")
+
+
+def test_an_offer_of_another_protocol_is_not_taken_up(start: Callable[..., Running]) -> None:
+    headers = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMAAABkAAQAAP__"}
+    with httpx.Client(base_url=start(echo).url) as client:
+        for _ in range(2):
+            assert client.post("/", content=b"x", headers=headers).text == "POST x"
+
+
+def test_an_old_client_gets_its_connection_closed(start: Callable[..., Running]) -> None:
+    with start(echo).connect() as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")
+        assert b"connection: close" in received(connection)
+
+
+def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(start: Callable[..., Running]) -> None:
+    with start(echo).connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"ab")
+        assert b"POST ab" in received(connection, lambda data: b"POST" in data)
+
+
+def test_a_refused_body_does_not_reset_the_connection_before_the_answer_is_read(start: Callable[..., Running]) -> None:
+    running = start(echo)
+    with running.connect() as connection:
+        connection.sendall(POST % (500_000, b"x" * 500_000))
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"the body has 500000 bytes, at most 1000 are taken" in answer
+    assert [error.code for error in running.refused] == ["payload_too_large"]
+
+
+def test_a_request_that_does_not_arrive_in_time_gets_408(start: Callable[..., Running]) -> None:
+    with start(echo, receive_s=0.5).connect() as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
+        assert received(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_idle_connection_is_closed(start: Callable[..., Running]) -> None:
+    with start(echo, idle_s=0.5).connect() as connection:
+        assert received(connection) == b""
+
+
+def test_an_old_connection_is_closed_with_an_answer(start: Callable[..., Running]) -> None:
+    with start(echo, connection_age_s=0.3).connect() as connection:
+        connection.sendall(POST % (1, b"a"))
+        assert b"connection: close" not in received(connection, lambda data: b"POST a" in data)
+        time.sleep(0.4)
+        connection.sendall(POST % (1, b"b"))
+        answer = received(connection)
+    assert b"connection: close" in answer
+    assert answer.endswith(b"POST b")
+
+
+def test_over_the_limit_of_connections_a_new_one_is_refused_and_the_others_stay(start: Callable[..., Running]) -> None:
+    running = start(echo, connections=2)
+    first, second = running.connect(), running.connect()
+    with first, second, running.connect() as third:
+        assert received(third).startswith(b"HTTP/1.1 503 ")
+        for connection in (first, second):
+            connection.sendall(POST % (1, b"a"))
+            assert b"POST a" in received(connection, lambda data: b"POST a" in data)
+
+
+@dataclass
+class Never:
+    """Does not answer, and remembers who went away."""
+
+    begun: int = 0
+    cancelled: list[str] = field(default_factory=list)
+
+    def __call__(self, request: HttpRequest, respond: Respond) -> Cancel:
+        self.begun += 1
+        return lambda: self.cancelled.append(request.path)
+
+
+def test_a_client_that_goes_away_cancels_its_request(start: Callable[..., Running]) -> None:
+    application = Never()
+    with start(application).connect() as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        _until(lambda: application.begun == 1)
+        assert application.cancelled == []
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    _until(lambda: application.cancelled == ["/slow"])
+
+
+def test_metrics_that_can_not_be_handed_over_do_not_end_the_server(start: Callable[..., Running]) -> None:
     calls = []
 
     def fail() -> None:
         calls.append(1)
         raise RuntimeError("the metrics agent is away")
 
-    running, url = start(hello, fail)
-    time.sleep(2.5)
-    assert httpx.get(url).text == "hello"
-    assert running.alive
-    running.drain()
-    assert len(calls) >= 3
+    running = start(echo, fail)
+    _until(lambda: len(calls) >= 3)
+    assert httpx.get(running.url).text == "GET "
+    assert running.listener.alive
 
 
-def test_a_loop_that_hangs_is_not_alive_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_hangs_is_not_alive_and_recovers(
+    start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(request: HttpRequest, respond: Respond) -> None:
+        time.sleep(4)
+        respond(Answer(200, b""))
+
     monkeypatch.setattr(listener, "_STUCK_AFTER_S", 2.0)
-    running, url = start(hang, lambda: None)
-    assert running.alive
-    asking = threading.Thread(target=lambda: httpx.get(url, timeout=10))
+    running = start(hang)
+    assert running.listener.alive
+    asking = threading.Thread(target=lambda: httpx.get(running.url, timeout=10))
     asking.start()
     time.sleep(3.2)
-    assert not running.alive
+    assert not running.listener.alive
     asking.join()
-    time.sleep(1.2)
-    assert running.alive
-    running.drain()
+    _until(lambda: running.listener.alive)
+
+
+def _until(fact: Callable[[], bool]) -> None:
+    begin = time.monotonic()
+    while not fact():
+        assert time.monotonic() - begin < 10, "it did not happen"
+        time.sleep(0.02)

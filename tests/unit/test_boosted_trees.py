@@ -41,8 +41,15 @@ def test_a_copy_that_answers_otherwise_is_not_used(
     assert without_checks(classifier) is classifier
 
 
+def test_a_model_without_categories_answers_the_same_bits_without_the_checks() -> None:
+    plain = HistGradientBoostingClassifier(max_iter=20).fit(np.arange(300.0).reshape(100, 3), np.arange(100) > 50)
+    faster = without_checks(plain)
+    inputs = np.random.default_rng(3).normal(100, 90, (500, 3))
+    inputs[::7, 1] = np.nan
+    assert faster is not plain
+    np.testing.assert_array_equal(faster.predict_proba(inputs), plain.predict_proba(inputs))
+
+
 def test_other_models_are_left_alone() -> None:
-    plain = HistGradientBoostingClassifier(max_iter=2).fit(np.arange(100.0)[:, None], np.arange(100) > 50)
     line = LogisticRegression().fit(np.arange(100.0)[:, None], np.arange(100) > 50)
-    assert without_checks(plain) is plain
     assert without_checks(line) is line
