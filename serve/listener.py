@@ -59,6 +59,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         self._started = threading.Event()
         self._failure: BaseException | None = None
+        self._opening: set[asyncio.Task[Any]] = set()
         self._draining: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -108,7 +109,27 @@ class Listener:
             asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_TIMEOUT_S + self._settings.drain_s)
 
     async def _close_socket(self) -> None:
-        self._server.close()
+        """What the kernel has accepted already is served; the rest goes to the other listeners."""
+        self._loop.remove_reader(self._socket)
+        self._accept()
+        self._socket.close()
+
+    def _accept(self) -> None:
+        """Takes all that wait: libuv's own server takes one a turn, which starves new clients of a busy loop."""
+        with suppress(BlockingIOError, OSError):
+            for _ in range(_BACKLOG):
+                connection, _ = self._socket.accept()
+                connection.setblocking(False)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                opening = self._loop.connect_accepted_socket(lambda: HttpProtocol(self._connections), connection)
+                task = self._loop.create_task(opening)
+                self._opening.add(task)
+                task.add_done_callback(self._opened)
+
+    def _opened(self, task: "asyncio.Task[Any]") -> None:
+        self._opening.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.debug("a connection was gone before it was opened", exc_info=task.exception())
 
     def _drain_companions(self) -> None:
         grace_s = max(self._settings.drain_s, _LAST_ANSWERS_S)
@@ -133,7 +154,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._connections.sweep()
-        self._server = await self._loop.create_server(lambda: HttpProtocol(self._connections), sock=self._socket)
+        self._loop.add_reader(self._socket, self._accept)
         for companion in self._companions:
             await companion.start()
         self._started.set()
@@ -145,7 +166,8 @@ class Listener:
             await self._stopping.wait()
             for task in repeated:
                 task.cancel()
-        self._server.close()
+        if self._socket.fileno() != -1:
+            await self._close_socket()
         self._safe_flush()
 
     async def _repeat(self, function: Callable[[], None], every_s: float) -> None:

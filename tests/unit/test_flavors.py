@@ -318,6 +318,7 @@ def test_a_matrix_takes_the_place_of_a_data_frame_only_where_the_answer_is_the_s
     table = houses(200).fillna(1.0).astype(np.float64)
     model = Watched(max_iter=500).fit(table, expensive(table))
     model.insists = insists
+    model.__dict__["seen"] = []  # before any copy is made: copies share it
     columns = {str(name): table[name].to_numpy() for name in table}
     ask = sklearn_flavor.ask(
         model, inputs_of([Column(name=name, dtype="float64") for name in columns]), "predict_proba"
