@@ -165,7 +165,7 @@ def test_the_commands_of_the_readme_work_as_they_are_written(quickstart: Quickst
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "flight-delay: models:/flight-delay@champion is version 1" in done.stdout
+    assert "flight-delay/champion: models:/flight-delay@champion is version 1" in done.stdout
     assert len(json.loads(re.findall(r'\{"model_name".*\}', done.stdout)[0])["outputs"][0]["data"]) == 2
     assert "written   27,268 rows" in done.stdout
 
