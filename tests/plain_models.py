@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,8 @@ def pyfunc_several(form: str = "frame", with_outputs: bool = True) -> PlainModel
     return PlainModel(info.model_uri, table, _as_columns(table))
 
 
+_HAS_TORCH = find_spec("torch") is not None
+
 EVERY_KIND: dict[str, Callable[[], PlainModel]] = {
     maker.__name__: maker
     for maker in (
@@ -236,7 +239,9 @@ EVERY_KIND: dict[str, Callable[[], PlainModel]] = {
         pyfunc_text,
         pyfunc_several,
     )
+    if _HAS_TORCH or not maker.__name__.startswith("torch")
 }
+"""PyTorch is an extra: without it its models are left out."""
 
 
 def use_registry(folder: Path) -> Registry:
