@@ -4,6 +4,7 @@
 import asyncio
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import Application
 
@@ -20,7 +21,8 @@ class IngressDeployment:
     """An ingress under Ray Serve, which places, watches, replaces and drains it."""
 
     def __init__(self, settings: ServeSettings, handles: dict[str, Any]) -> None:
-        self._ingress = Ingress(serve.get_replica_context().app_name, settings, handles)
+        cluster = ray.get_runtime_context().gcs_address
+        self._ingress = Ingress(serve.get_replica_context().app_name, settings, handles, cluster)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serve hands over the `user_config` before a replica is ready, and whenever it changes."""

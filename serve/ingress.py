@@ -18,6 +18,7 @@ from serve.listener import Companion, Listener
 from serve.live import Live
 from serve.loading import Loader, Versions
 from serve.people import people_routes
+from serve.port_claim import PortClaim, claim
 from serve.service import Service
 from serve.settings import LiveSettings, ServeSettings, VariantSettings
 from serve.shadowing import Shadowing
@@ -41,10 +42,19 @@ class Ingress:
 
     Args:
         handles: of the dedicated variants and nodes.
+        cluster: the Ray cluster's address; a port belongs to one application of one cluster.
     """
 
-    def __init__(self, application: str, settings: ServeSettings, handles: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        application: str,
+        settings: ServeSettings,
+        handles: Mapping[str, Any] | None = None,
+        cluster: str = "this process",
+    ) -> None:
         self._settings = settings
+        self._owner = f"the application {application!r} on {cluster}"
+        self._claims: list[PortClaim] = []
         self.metrics = ServingMetrics()
         self._shadowing = Shadowing(self.metrics)
         registry = Registry(settings.registry)
@@ -90,6 +100,9 @@ class Ingress:
             ConfigError: a port is taken.
         """
         settings, limits = self._settings.listener, self._settings.limits
+        for name, port in (("port", settings.port), ("grpc_port", settings.grpc_port)):
+            if port is not None:
+                self._claims.append(claim(f"listener.{name}", settings.host, port, self._owner))
         bounds = Bounds(
             limits.body_bytes, settings.connections, settings.idle_s, settings.receive_s, settings.connection_age_s
         )
@@ -124,6 +137,8 @@ class Ingress:
         self._listener.stop_accepting()
         self.service.draining = self._connections.draining = True
         self._listener.drain()
+        for held in self._claims:
+            held.release()
 
     def _slot(self, endpoint: Endpoint, variant: VariantSettings, versions: Versions) -> Slot:
         limits = self._settings.limits

@@ -307,6 +307,27 @@ def test_a_port_that_another_program_holds_is_a_clear_error(folder: Path) -> Non
             start(settings(folder, taken))
 
 
+def test_a_port_that_another_program_would_share_is_a_clear_error(folder: Path) -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = int(holder.getsockname()[1])
+        with pytest.raises(ConfigError, match=f"listener.port: {taken} is taken by another program"):
+            start(settings(folder, taken))
+
+
+def test_a_port_of_another_application_is_a_clear_error_until_that_has_gone(folder: Path) -> None:
+    port = free_port()
+    first = start(settings(folder, port))
+    second = Ingress("other", settings(folder, port))
+    with pytest.raises(ConfigError, match=f"listener.port: {port} is taken by the application 'tests'"):
+        second.listen()
+    first.drain()
+    second.listen()
+    second.drain()
+
+
 def test_two_replicas_share_a_port(folder: Path) -> None:
     port = free_port()
     first = start(settings(folder, port))
