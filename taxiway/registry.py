@@ -24,7 +24,7 @@ from taxiway.settings import RegistrySettings
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter for an alias
-_PASSWORD = re.compile(r"//[^/@]*@")
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
@@ -74,8 +74,7 @@ class Registry:
 
     @property
     def _where(self) -> str:
-        """The tracking URI without a user's password."""
-        return _PASSWORD.sub("//***@", self._settings.tracking_uri)
+        return _without_password(self._settings.tracking_uri)
 
     @property
     def _client(self) -> MlflowClient:
@@ -92,7 +91,7 @@ class Registry:
                 Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             return MlflowClient(uri)
         except (MlflowException, OSError, ImportError, SQLAlchemyError) as error:
-            raise RegistryError(f"registry.tracking_uri: {self._where} can't be opened: {error}") from error
+            raise RegistryError(f"registry.tracking_uri: {self._where} can't be opened: {_told(error)}") from error
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[MlflowClient]:
@@ -100,9 +99,9 @@ class Registry:
         try:
             yield client
         except MlflowException as error:
-            raise RegistryError(f"{what}: the registry {self._where} says: {error.message}") from error
+            raise RegistryError(f"{what}: the registry {self._where} says: {_told(error)}") from error
         except (OSError, SQLAlchemyError) as error:
-            raise RegistryError(f"{what}: the registry {self._where} does not answer: {error}") from error
+            raise RegistryError(f"{what}: the registry {self._where} does not answer: {_told(error)}") from error
 
     def resolve(self, uri: str) -> ModelVersion:
         """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means now.
@@ -122,7 +121,7 @@ class Registry:
             except MlflowException as error:
                 if error.error_code not in _ABSENT:
                     raise
-                raise RegistryError(f"{uri} is not in the registry {self._where}: {error.message}") from error
+                raise RegistryError(f"{uri} is not in the registry {self._where}: {_told(error)}") from error
 
     def load(
         self,
@@ -143,7 +142,7 @@ class Registry:
                 artifact_uri=version.uri, tracking_uri=self._settings.tracking_uri
             )
         except (MlflowException, OSError) as error:
-            raise RegistryError(f"the artifacts of {version.uri} can't be had: {error}") from error
+            raise RegistryError(f"the artifacts of {version.uri} can't be had: {_told(error)}") from error
         package, predictor = load_package(
             Path(folder), require_signature=not accept_without_signature, device=device, precision=precision
         )
@@ -218,6 +217,15 @@ def parts_of(uri: str) -> tuple[str, str | None, str | None]:
 def model_name(uri: str) -> str:
     """The registered model that a URI is about; raises as `parts_of`."""
     return parts_of(uri)[0]
+
+
+def _told(error: Exception) -> str:
+    """What MLflow and its transport say: they quote URIs as they were given."""
+    return _without_password(error.message if isinstance(error, MlflowException) else str(error))
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub("//***@", text)
 
 
 def _model_version(found: MlflowModelVersion) -> ModelVersion:
