@@ -16,7 +16,7 @@ from examples.flights import data
 from examples.flights.memory import proportional_set_size_mb
 from examples.flights.prepare import NOW, REQUEST_COLUMNS
 from examples.flights.quickstart import SERVE_FILE, infer_request
-from serve.settings import ServeSettings
+from serve.settings import ListenerSettings, ServeSettings
 from taxiway.features import HistoricalFeatures, bind, open_store
 from taxiway.settings import home, parse, read_yaml
 
@@ -31,6 +31,7 @@ def measure() -> list[dict[str, Any]]:
     """A row for each server, payload and number of connections."""
     rows: list[dict[str, Any]] = []
     settings = parse(read_yaml(SERVE_FILE)["applications"][0]["args"], ServeSettings, SERVE_FILE)
+    assert isinstance(settings.listener, ListenerSettings)
     infer_path = f"/v2/models/{settings.endpoints[0].name}/infer"
     flights, features = _questions(settings)
     payloads = {

@@ -3,6 +3,7 @@
 import http.client
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,9 @@ class Outcome:
 
 def measure(server: Server, material: Material, seconds: float, connections: Sequence[int] = CONNECTIONS) -> Outcome:
     """Starts the server, loads it, ends it; what goes wrong with it stands in the outcome."""
-    folder = home() / "bench" / "servers" / server.key
-    folder.mkdir(parents=True, exist_ok=True)
     cells: list[Cell] = []
     try:
-        bin_folder = OWN_PROGRAMS if server.environment is None else programs(server.environment)
-        with _started(server, Start(material, folder, bin_folder, free_port())) as up:
+        with started(server, material) as up:
             for cell in _cells(server, material, up, seconds, connections):
                 cells.append(cell)
                 _show(cell)
@@ -92,7 +90,17 @@ def measure(server: Server, material: Material, seconds: float, connections: Seq
         return Outcome(server.key, tuple(cells), failure=f"{type(error).__name__}: {error}")
 
 
-def _started(server: Server, start: Start) -> Any:
+def started(server: Server, material: Material) -> AbstractContextManager[Running]:
+    """The server from its first right answer on.
+
+    Raises:
+        InstallFailed: its packages can't be had.
+        StartFailed: it ended, or gave no right answer in time.
+    """
+    folder = home() / "bench" / "servers" / server.key
+    folder.mkdir(parents=True, exist_ok=True)
+    bin_folder = OWN_PROGRAMS if server.environment is None else programs(server.environment)
+    start = Start(material, folder, bin_folder, free_port())
     command = server.command(start)
     question = server.json.encode(start.material.rows[:1])
 
