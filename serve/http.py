@@ -1,8 +1,8 @@
 """What an ingress replica answers over HTTP: one table of paths, filled anew when the models change."""
 
 import logging
-import zlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,55 +11,56 @@ import orjson
 from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.http_protocol import Answer, Cancel, Header, HttpRequest, Respond
 from serve.service import Caller, Service, code_of, safe_message
-from serve.variant import Slot
 from taxiway import __version__
 from taxiway.errors import (
     Draining,
-    MalformedRequest,
     MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
     RequestError,
     TaxiwayError,
     Unavailable,
 )
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
-from taxiway.protocols import mlflow_scoring, open_inference, tf_serving, torchserve
+from taxiway.protocols import content_encoding, error_form, mlflow_scoring, open_inference, tf_serving, torchserve
 
 _log = logging.getLogger(__name__)
 
 _TEXT: tuple[Header, ...] = ((b"content-type", b"text/plain; charset=utf-8"),)
 _RETRY: Header = (b"retry-after", b"1")
-ANY = "*"
+Methods = tuple[str, ...]
+GET: Methods = ("GET", "HEAD")
+POST: Methods = ("POST",)
+UPLOAD: Methods = ("POST", "PUT")
+"""`curl -T` puts."""
+ANY: Methods = ()
 NO_ENDPOINT = "-"
 EXTENSIONS = (*open_inference.EXTENSIONS, "model_repository")
 MLFLOW_VERSION = b"3.17.2"
+_NAMED_MODEL = re.compile(r"/(?:v1/models|v2/models|models|endpoints|predictions)/([^/:]+)")
 
 
 @dataclass(frozen=True)
 class Codec:
-    """One wire protocol: bytes to a request, a response to bytes, an error to what its clients expect."""
+    """One wire protocol: bytes to a request, a response to bytes. Errors are written by path (`error_form`)."""
 
     decode: Callable[[bytes, Mapping[bytes, bytes], ModelInterface], InferRequest]
     encode: Callable[[InferRequest, InferResponse], tuple[bytes, tuple[Header, ...]]]
-    encode_error: Callable[[TaxiwayError], bytes]
 
 
-OPEN_INFERENCE = Codec(open_inference.decode, open_inference.encode, open_inference.encode_error)
-TF_SERVING = Codec(tf_serving.decode, tf_serving.encode, tf_serving.encode_error)
-MLFLOW = Codec(mlflow_scoring.decode, mlflow_scoring.encode, mlflow_scoring.encode_error)
-TORCHSERVE = Codec(torchserve.decode, torchserve.encode, torchserve.encode_error)
+OPEN_INFERENCE = Codec(open_inference.decode, open_inference.encode)
+TF_SERVING = Codec(tf_serving.decode, tf_serving.encode)
+MLFLOW = Codec(mlflow_scoring.decode, mlflow_scoring.encode)
+TORCHSERVE = Codec(torchserve.decode, torchserve.encode)
 
 Handler = Callable[[HttpRequest, Respond], "Cancel | None"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers on one path, with one method."""
+    """What answers on one path, with some methods."""
 
-    method: str
+    methods: Methods
     handler: Handler
-    codec: Codec = OPEN_INFERENCE
 
 
 class HttpApplication:
@@ -79,33 +80,47 @@ class HttpApplication:
         for endpoint in endpoints:
             routes |= self._endpoint_routes(endpoint)
         if len(endpoints) == 1:
-            routes["/invocations"] = Route("POST", partial(self._infer, MLFLOW, endpoints[0], None), MLFLOW)
+            routes["/invocations"] = Route(POST, partial(self._infer, MLFLOW, endpoints[0], None))
         self._routes = routes
 
     def __call__(self, request: HttpRequest, respond: Respond) -> "Cancel | None":
-        codec = OPEN_INFERENCE
-        try:
-            route = self._route(request)
-            codec = route.codec
-            return route.handler(request, respond)
-        except TaxiwayError as error:
-            respond(error_answer(error, codec))
-        except Exception:  # noqa: BLE001 - a bug of ours fails this request, not the server
-            _log.exception("answering %s failed", request.path)
-            respond(error_answer(TaxiwayError("internal error"), codec))
+        route = self._routes.get(request.path) or self._similar(request.path)
+        if route is None:
+            self._refuse(self._not_found(request.path), request, respond)
+        elif request.method not in route.methods and route.methods is not ANY:
+            self._other_method(route, request, respond)
+        else:
+            try:
+                return route.handler(request, respond)
+            except TaxiwayError as error:
+                respond(error_answer(error, request.path))
+            except Exception:  # noqa: BLE001 - a bug of ours fails this request, not the server
+                _log.exception("answering %s failed", request.path)
+                respond(error_answer(TaxiwayError("internal error"), request.path))
         return None
 
-    def _route(self, request: HttpRequest) -> Route:
-        route = self._routes.get(request.path) or self._by_prefix(request.path)
-        error: RequestError
-        if route is None:
-            error = self._not_found(request.path)
-        elif route.method not in (request.method, ANY) and (request.method, route.method) != ("HEAD", "GET"):
-            error = MethodNotAllowed(f"{request.path[:200]} takes {route.method}, not {request.method}")
-        else:
+    def _similar(self, path: str) -> Route | None:
+        """A path with a slash too many, or one of the pages for people: documentation and administration."""
+        route = self._routes.get(path[:-1]) if path.endswith("/") else None
+        if route is not None:
             return route
+        pages = self._people.items()
+        return next(
+            (page for start, page in pages if path == start or (start[-1] == "/" and path.startswith(start))), None
+        )
+
+    def _other_method(self, route: Route, request: HttpRequest, respond: Respond) -> None:
+        allow = (b"allow", ", ".join((*route.methods, "OPTIONS")).encode())
+        if request.method == "OPTIONS":
+            respond(Answer(200, b"", (allow,)))
+            return
+        error = MethodNotAllowed(f"{request.path[:200]} takes {route.methods[0]}, not {request.method}")
+        self._refuse(error, request, respond, allow)
+
+    def _refuse(self, error: RequestError, request: HttpRequest, respond: Respond, *headers: Header) -> None:
         self.refused(error)
-        raise error
+        answer = error_answer(error, request.path)
+        respond(Answer(answer.status, answer.body, (*answer.headers, *headers)))
 
     def refused(self, error: RequestError) -> None:
         """Counts what no endpoint has seen."""
@@ -116,82 +131,96 @@ class HttpApplication:
     ) -> "Cancel | None":
         def answered(outcome: "InferResponse | TaxiwayError") -> None:
             if isinstance(outcome, TaxiwayError):
-                respond(error_answer(outcome, codec))
+                respond(error_answer(outcome, request.path))
                 return
             try:
                 body, headers = codec.encode(call.request, outcome)
             except TaxiwayError as error:
-                respond(error_answer(error, codec))
+                respond(error_answer(error, request.path))
             except Exception:  # noqa: BLE001
                 _log.exception("encoding an answer of %s failed", endpoint.name)
-                respond(error_answer(TaxiwayError("internal error"), codec))
+                respond(error_answer(TaxiwayError("internal error"), request.path))
             else:
                 respond(Answer(200, body, (*headers, *_answered_by(outcome))))
 
         def decode(interface: ModelInterface) -> InferRequest:
-            body = _decompressed(request, self._body_bytes) if b"content-encoding" in request.headers else request.body
+            body = self._decompressed(request) if b"content-encoding" in request.headers else request.body
             return codec.decode(body, request.headers, interface)
 
         caller = Caller(request.headers, request.client)
         call = self._service.submit(endpoint, version, decode, caller, request.arrived, answered)
         return call.cancel
 
+    def _decompressed(self, request: HttpRequest) -> bytes:
+        return content_encoding.decompressed(request.body, request.headers[b"content-encoding"], self._body_bytes)
+
     def _server_routes(self) -> dict[str, Route]:
-        metadata = Answer(200, open_inference.server_metadata(__version__, EXTENSIONS))
-        return {
-            "/-/healthz": Route("GET", self._healthz),
-            "/-/routes": Route("GET", _always(Answer(200, orjson.dumps({"/": self._application})))),
-            "/-/status": Route("GET", lambda _, respond: respond(Answer(200, orjson.dumps(self._service.status())))),
-            "/v2": Route("GET", _always(metadata)),
-            "/v2/": Route("GET", _always(metadata)),
-            "/v2/health/live": Route("GET", _always(Answer(200, b'{"live":true}'))),
-            "/v2/health/ready": Route("GET", self._ready),
-            "/v2/repository/index": Route("POST", self._repository_index),
-            "/ping": Route("GET", self._ping),
-            "/version": Route("GET", _always(Answer(200, MLFLOW_VERSION, _TEXT))),
+        models = orjson.dumps({"models": self._service.names()})
+        constant = {
+            "/": b'{"status":"alive"}',
+            "/-/routes": orjson.dumps({"/": self._application}),
+            "/v1/models": models,
+            "/v2": open_inference.server_metadata(__version__, EXTENSIONS),
+            "/v2/health/live": open_inference.server_live(True),
+            "/v2/models": models,
+        }
+        return _constants(constant) | {
+            "/-/healthz": Route(GET, self._healthz),
+            "/-/status": Route(GET, lambda _, respond: respond(Answer(200, orjson.dumps(self._service.status())))),
+            "/v2/health/ready": Route(GET, self._ready),
+            "/v2/repository/index": Route(POST, self._repository_index),
+            "/ping": Route(GET, self._ping),
+            "/health": Route(GET, self._ping),
+            "/version": Route(GET, _always(Answer(200, MLFLOW_VERSION, _TEXT))),
         }
 
     def _endpoint_routes(self, endpoint: Endpoint) -> dict[str, Route]:
-        routes = self._model_routes(endpoint, None)
+        """The paths of an endpoint as a whole and of each of its versions; TensorFlow's labels are our variants."""
+        routes = self._model_routes(endpoint, endpoint.baseline.interface, None)
+        routes[f"/endpoints/{endpoint.name}/invocations"] = Route(POST, partial(self._infer, MLFLOW, endpoint, None))
         for slot in endpoint.slots:
-            routes |= self._model_routes(endpoint, slot)
+            routes |= self._model_routes(endpoint, slot.interface, slot.version)
+            routes |= self._tensorflow_routes(endpoint, slot.interface, slot.version, f"/labels/{slot.variant}")
         return routes
 
-    def _model_routes(self, endpoint: Endpoint, slot: Slot | None) -> dict[str, Route]:
-        """The paths of an endpoint as a whole (`slot` None) or of one of its versions."""
-        version = None if slot is None else slot.version
-        interface = endpoint.baseline.interface if slot is None else slot.interface
-        versions = [found.version for found in endpoint.slots]
-        suffix = "" if version is None else f"/versions/{version}"
-        v1, v2 = f"/v1/models/{endpoint.name}{suffix}", f"/v2/models/{endpoint.name}{suffix}"
-        slash_version = "" if version is None else f"/{version}"
+    def _model_routes(self, endpoint: Endpoint, interface: ModelInterface, version: str | None) -> dict[str, Route]:
+        suffix, slash_version = ("", "") if version is None else (f"/versions/{version}", f"/{version}")
+        v2, model = f"/v2/models/{endpoint.name}{suffix}", f"/models/{endpoint.name}{slash_version}"
         gets = {
-            v2: open_inference.model_metadata(interface, versions),
+            v2: open_inference.model_metadata(interface, [slot.version for slot in endpoint.slots]),
             f"{v2}/ready": open_inference.model_ready(endpoint.name, True),
-            v1: tf_serving.model_status(interface, True),
-            f"{v1}/metadata": tf_serving.model_metadata(interface),
+            model: torchserve.describe(interface, True),
         }
-        posts = {
-            f"{v2}/infer": OPEN_INFERENCE,
-            f"{v1}:predict": TF_SERVING,
-            f"/predictions/{endpoint.name}{slash_version}": TORCHSERVE,
-            f"/models/{endpoint.name}{slash_version}/invocations": MLFLOW,
-        }
-        return {path: Route("GET", _always(Answer(200, body))) for path, body in gets.items()} | {
-            path: Route("POST", partial(self._infer, codec, endpoint, version), codec) for path, codec in posts.items()
-        }
+        posts = {f"{v2}/infer": OPEN_INFERENCE, f"{model}/invocations": MLFLOW}
+        routes = {path: Route(POST, partial(self._infer, codec, endpoint, version)) for path, codec in posts.items()}
+        upload = Route(UPLOAD, partial(self._infer, TORCHSERVE, endpoint, version))
+        routes[f"/predictions/{endpoint.name}{slash_version}"] = upload
+        return _constants(gets) | routes | self._tensorflow_routes(endpoint, interface, version, suffix)
 
-    def _by_prefix(self, path: str) -> Route | None:
-        """The pages for people: documentation and administration."""
-        return next((route for prefix, route in self._people.items() if path.startswith(prefix)), None)
+    def _tensorflow_routes(
+        self, endpoint: Endpoint, interface: ModelInterface, version: str | None, suffix: str
+    ) -> dict[str, Route]:
+        path = f"/v1/models/{endpoint.name}{suffix}"
+        versions = [slot.version for slot in endpoint.slots] if version is None else [version]
+        gets = {
+            path: tf_serving.model_status(endpoint.name, versions, True),
+            f"{path}/metadata": tf_serving.model_metadata(interface),
+        }
+        return _constants(gets) | {f"{path}:predict": Route(POST, partial(self._infer, TF_SERVING, endpoint, version))}
 
     def _not_found(self, path: str) -> NotFound:
-        served = ", ".join(self._service.endpoints)
-        if path == "/invocations":
-            return NotFound(f"there are several models: use /models/NAME/invocations with one of {served}")
-        if path.startswith(("/v1/models/", "/v2/models/", "/models/", "/predictions/")):
-            return NotFound(f"{path[:200]}: no such model, version or operation; served here: {served}")
-        return NotFound(f"no such path: {path[:200]}")
+        served = f"served here: {', '.join(self._service.endpoints)}"
+        named = _NAMED_MODEL.match(path)
+        if path.rstrip("/") == "/invocations":
+            return NotFound(f"there are several models, use /models/NAME/invocations; {served}")
+        if named is None:
+            return NotFound(f"no such path: {path[:200]}")
+        endpoint = self._service.endpoints.get(named[1])
+        if endpoint is None:
+            return NotFound(f"no such model: {named[1][:80]!r}; {served}")
+        versions = ", ".join(slot.version for slot in endpoint.slots)
+        has_not = f"{endpoint.name} has no such version or operation"
+        return NotFound(f"{path[:200]}: {has_not}; its versions now: {versions}; {served}")
 
     def _healthz(self, _: HttpRequest, respond: Respond) -> None:
         """As Serve's proxy answers it, so that KubeRay's probes work unchanged."""
@@ -201,7 +230,7 @@ class HttpApplication:
     def _ready(self, _: HttpRequest, respond: Respond) -> None:
         if self._service.draining:
             raise Draining("this replica is going away")
-        respond(Answer(200, b'{"ready":true}'))
+        respond(Answer(200, open_inference.server_ready(True)))
 
     def _ping(self, _: HttpRequest, respond: Respond) -> None:
         """MLflow's clients look at the status, TorchServe's at the body too."""
@@ -209,13 +238,24 @@ class HttpApplication:
             raise Draining("this replica is going away")
         respond(Answer(200, torchserve.ping()))
 
-    def _repository_index(self, _: HttpRequest, respond: Respond) -> None:
-        entries = [
-            (endpoint.name, slot.version, "READY", "")
-            for endpoint in self._service.endpoints.values()
-            for slot in endpoint.slots
-        ]
-        respond(Answer(200, open_inference.repository_index(entries)))
+    def _repository_index(self, request: HttpRequest, respond: Respond) -> None:
+        only_ready = open_inference.wants_only_ready(request.body)
+        entries = self._repository_entries()
+        respond(
+            Answer(200, open_inference.repository_index(it for it in entries if not only_ready or it[2] == "READY"))
+        )
+
+    def _repository_entries(self) -> Iterable[tuple[str, str, str, str]]:
+        for endpoint in self._service.endpoints.values():
+            for variant in endpoint.variants.values():
+                if variant.slot is not None:
+                    yield endpoint.name, variant.slot.version, "READY", ""
+                else:
+                    yield endpoint.name, "", "UNAVAILABLE", f"{variant.name}: {variant.error or 'not loaded yet'}"
+
+
+def _constants(bodies: Mapping[str, bytes]) -> dict[str, Route]:
+    return {path: Route(GET, _always(Answer(200, body))) for path, body in bodies.items()}
 
 
 def _always(answer: Answer) -> Handler:
@@ -233,8 +273,8 @@ def _answered_by(response: InferResponse) -> tuple[Header, ...]:
     )
 
 
-def error_answer(error: TaxiwayError, codec: Codec = OPEN_INFERENCE) -> Answer:
-    """An error in the form of a protocol; its code stands in the header `taxiway-error`."""
+def error_answer(error: TaxiwayError, path: str = "") -> Answer:
+    """An error in the form of the path's protocol; its code stands in the header `taxiway-error`."""
     shown = error if safe_message(error) == str(error) else TaxiwayError(safe_message(error))
     headers: tuple[Header, ...] = (
         (b"content-type", b"application/json"),
@@ -242,23 +282,4 @@ def error_answer(error: TaxiwayError, codec: Codec = OPEN_INFERENCE) -> Answer:
     )
     if isinstance(error, Unavailable):
         headers += (_RETRY,)
-    return Answer(error.status, codec.encode_error(shown), headers)
-
-
-def _decompressed(request: HttpRequest, body_bytes: int) -> bytes:
-    encoding = request.headers[b"content-encoding"].lower()
-    if encoding == b"identity":
-        return request.body
-    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-        shown = encoding.decode("latin-1")[:20]
-        raise MalformedRequest(f"content-encoding {shown} is not supported; send gzip, deflate or plain bytes")
-    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32 if encoding != b"deflate" else zlib.MAX_WBITS)
-    try:
-        body = decompressor.decompress(request.body, body_bytes)
-    except zlib.error as error:
-        raise MalformedRequest(f"the body is not {encoding.decode()}: {error}") from None
-    if decompressor.unconsumed_tail:
-        raise PayloadTooLarge(f"the body has more than {body_bytes} bytes after decompression")
-    if not decompressor.eof:
-        raise MalformedRequest(f"the {encoding.decode()} body is cut off")
-    return body
+    return Answer(error.status, error_form.encode_error(path, shown), headers)

@@ -15,8 +15,16 @@ from urllib.parse import unquote
 
 import httptools
 
-from taxiway.errors import PayloadTooLarge, RequestError, RequestTimeout
-from taxiway.protocols.open_inference import encode_error
+from taxiway.errors import (
+    MalformedRequest,
+    MethodNotAllowed,
+    Overloaded,
+    PayloadTooLarge,
+    RequestError,
+    RequestTimeout,
+    TaxiwayError,
+)
+from taxiway.protocols.error_form import encode_error
 
 Header = tuple[bytes, bytes]
 
@@ -99,9 +107,13 @@ class HttpProtocol(asyncio.Protocol):
         self._shared = shared
         self._bounds = shared.bounds
         self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
         self._waiting: deque[tuple[HttpRequest, bool]] = deque()
         self._answering: HttpRequest | None = None
+        self._last: Answer | None = None
         self._keep_alive = True
+        self._half_closed = False
+        self._deaf = False  # what arrives is not read any more
         self._cancel: Cancel | None = None
         self._closing_at: float | None = None
         self._head_bytes = 0
@@ -118,7 +130,8 @@ class HttpProtocol(asyncio.Protocol):
         full = len(self._shared.open) >= self._bounds.connections
         self._shared.open.add(self)
         if full:
-            self._write(Answer(503, encode_error_text("too many connections"), _RETRY), close=True, head_only=False)
+            error = Overloaded("too many connections")
+            self._write(Answer(503, encode_error("", error), (*_coded(error), _RETRY)), close=True, head_only=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open.discard(self)
@@ -128,7 +141,7 @@ class HttpProtocol(asyncio.Protocol):
             cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self._closing_at is not None:
+        if self._deaf:
             return
         self._head_bytes += len(data)
         if not self._receiving and self._answering is None:
@@ -136,14 +149,17 @@ class HttpProtocol(asyncio.Protocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self._refuse(400, "this is not an HTTP request")
-        if self._head_bytes > MAX_HEAD_BYTES and self._closing_at is None:
-            self._refuse(431, f"request line and headers have more than {MAX_HEAD_BYTES} bytes")
+            self._refuse(RequestError("this is not an HTTP request"))
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(RequestError(f"request line and headers have more than {MAX_HEAD_BYTES} bytes"), 431)
 
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            if self._parser.get_method() == b"CONNECT":
+                self._refuse(MethodNotAllowed("this is no proxy: it does not take CONNECT"))
+                return
             # An offer (h2c, websocket) that is not taken up: the same request without it, its body included.
             head = self._head_without_offer()
             self._parser = httptools.HttpRequestParser(self)
@@ -156,10 +172,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that has sent everything and closed its side still reads."""
-        if self._answering is None:
-            return False
-        self._keep_alive = False
-        return True
+        self._half_closed = True
+        return self._answering is not None or bool(self._waiting)
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -173,24 +187,39 @@ class HttpProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
+        self._fields = self._headers
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._too_large = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name, fields = name.lower(), self._fields
         # A header that comes twice is a list.
-        self._headers[name] = self._headers[name] + b", " + value if name in self._headers else value
+        fields[name] = fields[name] + b", " + value if name in fields else value
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
-        length = self._headers.get(b"content-length")
-        if length is not None and int(length) > self._bounds.body_bytes:
-            self._refuse_body(f"the body has {int(length)} bytes, at most {self._bounds.body_bytes} are taken")
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue":
+        headers = self._headers
+        length = headers.get(b"content-length")
+        if length is None:
+            self._begin_chunked(headers.get(b"transfer-encoding"))
+        elif int(length) > self._bounds.body_bytes:
+            found = f"the body has {int(length)} bytes"
+            self._refuse(PayloadTooLarge(f"{found}, at most {self._bounds.body_bytes} are taken"))
+        if b"expect" in headers:
+            self._let_continue(headers[b"expect"])
+
+    def _begin_chunked(self, coding: bytes | None) -> None:
+        # What follows a chunked body is no header: whoever stands in front of us has not looked at it.
+        self._fields = {}
+        if coding is not None and coding.lower() != b"chunked":
+            shown = coding.decode("latin-1")[:40]
+            self._refuse(MalformedRequest(f"transfer-encoding {shown!r} is not supported; send chunked or a length"))
+
+    def _let_continue(self, expected: bytes) -> None:
+        if expected.lower() == b"100-continue" and not self._deaf and self._parser.get_http_version() != "1.0":
             self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
@@ -199,17 +228,17 @@ class HttpProtocol(asyncio.Protocol):
         if self._body_bytes <= self._bounds.body_bytes:
             self._body.append(body)
         else:
-            self._refuse_body(f"the body has more than {self._bounds.body_bytes} bytes")
+            self._refuse(PayloadTooLarge(f"the body has more than {self._bounds.body_bytes} bytes"))
 
     def on_message_complete(self) -> None:
-        if self._closing_at is not None or self._parser.should_upgrade():
+        if self._deaf or self._parser.should_upgrade():
             return
         self._head_bytes = 0
         self._receiving = False
         path, _, query = self._url.partition(b"?")
         request = HttpRequest(
             self._parser.get_method().decode("latin-1"),
-            unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1"),
+            _decoded(path),
             query,
             self._headers,
             self._body[0] if len(self._body) == 1 else b"".join(self._body),
@@ -247,11 +276,15 @@ class HttpProtocol(asyncio.Protocol):
         self._answering = self._cancel = None
         now = time.monotonic()
         close = not self._keep_alive or self._shared.draining or now - self._opened > self._bounds.connection_age_s
+        if self._half_closed:
+            close = close or (not self._waiting and self._last is None)
         self._since = now
         self._write(answer, close, answering.method == "HEAD")
         if self._waiting:
             # In a turn of its own: a long row of pipelined requests must not become a deep stack.
             asyncio.get_running_loop().call_soon(self._next)
+        elif self._last is not None and not close:
+            self._write(self._last, close=True, head_only=False)
 
     def _write(self, answer: Answer, close: bool, head_only: bool) -> None:
         head = [_STATUS_LINE[answer.status], b"content-length: %d\r\n" % len(answer.body), self._shared.date]
@@ -267,23 +300,22 @@ class HttpProtocol(asyncio.Protocol):
     def _close_gently(self) -> None:
         """Closing while bytes still arrive would reset the connection, and the client would never read the answer."""
         self._closing_at = time.monotonic() + _LINGER_S
+        self._deaf = True
         self._waiting.clear()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         if not self._receiving:
             self._transport.close()
 
-    def _refuse_body(self, message: str) -> None:
-        if self._closing_at is None:
-            error = PayloadTooLarge(message)
-            self._shared.refused(error)
-            self._receiving = True
-            self._write(Answer(413, encode_error(error), _coded(error)), close=True, head_only=False)
-
-    def _refuse(self, status: int, message: str) -> None:
-        if self._closing_at is None and not self._transport.is_closing():
-            self._receiving = True
-            self._write(Answer(status, encode_error_text(message)), close=True, head_only=False)
+    def _refuse(self, error: RequestError, status: int | None = None) -> None:
+        """The connection's last answer, behind those that are still due; what arrives from now on is not read."""
+        if self._deaf or self._transport.is_closing():
+            return
+        self._shared.refused(error)
+        self._deaf = self._receiving = True
+        self._last = Answer(status or error.status, encode_error(_decoded(self._url), error), _coded(error))
+        if self._answering is None and not self._waiting:
+            self._write(self._last, close=True, head_only=False)
 
     def abandon(self) -> None:
         """Closes the connection now; what was answered is still sent."""
@@ -297,20 +329,22 @@ class HttpProtocol(asyncio.Protocol):
         elif self._answering is not None:
             return
         elif self._receiving and now - self._since > self._bounds.receive_s:
-            error = RequestTimeout(f"the request did not arrive within {self._bounds.receive_s:g} s")
-            self._shared.refused(error)
-            self._write(Answer(408, encode_error(error), _coded(error)), close=True, head_only=False)
+            if self._last is not None:
+                self._transport.close()
+            self._refuse(RequestTimeout(f"the request did not arrive within {self._bounds.receive_s:g} s"))
         elif not self._receiving and now - self._since > self._bounds.idle_s:
             self._transport.close()
 
 
-_RETRY: tuple[Header, ...] = ((b"content-type", b"application/json"), (b"retry-after", b"1"))
+_RETRY: Header = (b"retry-after", b"1")
 
 
-def _coded(error: RequestError) -> tuple[Header, ...]:
+def _decoded(path: bytes) -> str:
+    """The path of a request line; a client that takes us for a proxy sends scheme and host in front of it."""
+    if not path.startswith(b"/") and b"://" in path:
+        path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+    return unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
+
+
+def _coded(error: TaxiwayError) -> tuple[Header, ...]:
     return ((b"content-type", b"application/json"), (b"taxiway-error", error.code.encode()))
-
-
-def encode_error_text(message: str) -> bytes:
-    """For what is no request of any protocol."""
-    return encode_error(RequestError(message))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from serve.asgi import FromAsgi
-from serve.http import ANY, Route
+from serve.http import ANY, GET, Route
 from serve.http_protocol import Answer, HttpRequest, Respond
 from serve.service import Service
 from taxiway import __version__
@@ -20,10 +20,10 @@ _HTML = ((b"content-type", b"text/html; charset=utf-8"),)
 
 
 def people_routes(service: Service, admin: FromAsgi | None) -> Mapping[str, Route]:
-    """Routes by the prefix of their path."""
+    """Routes by their path; one that ends with a slash is also that of every path below."""
     routes = {
-        "/openapi.json": Route("GET", _page(service, _openapi)),
-        "/docs": Route("GET", _page(service, _docs)),
+        "/openapi.json": Route(GET, _page(service, _openapi)),
+        "/docs": Route(GET, _page(service, _docs)),
     }
     return routes | ({"/admin/": Route(ANY, admin)} if admin is not None else {})
 

@@ -53,6 +53,27 @@ class ModelInterface:
         return {name: accepted_datatypes(column) for name, column in self.inputs.items() if not column.shape}
 
     @cached_property
+    def plain_datatypes(self) -> Mapping[str, frozenset[str]]:
+        """Those of the inputs whose JSON values mean the same whatever a tensor's parameters say: all but bytes."""
+        return {name: types for name, types in self.scalar_datatypes.items() if self.inputs[name].dtype != "bytes"}
+
+    @cached_property
+    def positional(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Which inputs the values of a row without names may be: the required ones, or all of them."""
+        return tuple(name for name, column in self.inputs.items() if column.is_required), tuple(self.inputs)
+
+    @cached_property
+    def plain_tables(self) -> Mapping[tuple[int, str], tuple[str, ...]]:
+        """By width and datatype, the inputs that take one JSON tensor for all of them as it is."""
+        known = self.plain_datatypes
+        return {
+            (len(names), datatype): names
+            for names in reversed(self.positional)
+            if names and known.keys() >= set(names)
+            for datatype in frozenset.intersection(*(known[name] for name in names))
+        }
+
+    @cached_property
     def readable_in_place(self) -> Mapping[str, tuple[str, np.dtype[Any]]]:
         """The inputs of one number a row whose bytes, sent as this datatype, are their array already."""
         return {

@@ -129,24 +129,42 @@ def _objects(column: Column, values: list[Any]) -> Array:
         found[:] = [_bytes(column, value) for value in values]
         return found
     if not {str, type(None)}.issuperset(map(type, values)):
-        odd = next(value for value in values if not isinstance(value, str | None))
-        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected strings, got {json_type(odd)}")
+        values = [_text(column, value) for value in values]
     found[:] = values
     return found
+
+
+def _text(column: Column, value: Any) -> str | None:
+    if isinstance(value, str | None):
+        return value
+    if not _is_base64(value):
+        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"expected strings, got {json_type(value)}")
+    try:
+        return _decoded(column, value["b64"]).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, "this base64 holds no text in UTF-8") from None
 
 
 def _bytes(column: Column, value: Any) -> bytes | None:
     """A string stands for its UTF-8 bytes; arbitrary bytes come as `{"b64": …}`, as in TensorFlow Serving."""
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
-        try:
-            return base64.b64decode(value["b64"], validate=True)
-        except ValueError as error:
-            raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"this is not base64: {error}") from None
+    if _is_base64(value):
+        return _decoded(column, value["b64"])
     if value is None:
         return None
     raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f'expected a string or {{"b64": …}}, got {json_type(value)}')
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str)
+
+
+def _decoded(column: Column, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidInput(RejectCode.WRONG_TYPE, column.name, f"this is not base64: {error}") from None
 
 
 def shown_value(value: Any) -> str:

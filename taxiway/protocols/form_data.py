@@ -1,11 +1,14 @@
-"""Content types and multipart/form-data (RFC 7578), as curl and browsers send files."""
+"""Content types and forms: multipart/form-data (RFC 7578), as curl and browsers send files, and urlencoded."""
 
 import re
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
 from taxiway.errors import MalformedRequest
 
 _NAME = re.compile(rb'(?im)^content-disposition:[^\r\n]*?[;\s]name=(?:"([^"\r\n]*)"|([^";\s]+))')
 _LONGEST_BOUNDARY = 70
+_MOST_FIELDS = 1000
 
 
 def content_type(header: bytes) -> tuple[str, dict[str, str]]:
@@ -15,18 +18,41 @@ def content_type(header: bytes) -> tuple[str, dict[str, str]]:
     return kind.strip().lower(), {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
 
 
-def multipart_fields(body: bytes, boundary: str) -> dict[str, bytes]:
-    """The fields' contents by name, bytes as they are.
+def multipart_fields(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
+    """The fields' names and contents, bytes as they are.
 
     Raises:
-        MalformedRequest: no such boundary, a field without a name, or an end that is missing.
+        MalformedRequest: no such boundary, a field without a name, too many of them, or an end that is missing.
     """
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise MalformedRequest("the content type multipart/form-data needs a boundary of 1 to 70 characters")
-    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1"))
+    line = b"\r\n--" + re.escape(boundary.encode("latin-1")) + rb"(?=--|[ \t]*\r\n)"
+    _, *parts = re.split(line, b"\r\n" + body, maxsplit=_MOST_FIELDS)
     if not parts or not parts[-1].startswith(b"--"):
         raise MalformedRequest("the form has no end: its last boundary is missing, or is not the header's")
-    return dict(map(_field, parts[:-1]))
+    return [_field(part) for part in parts[:-1]]
+
+
+def urlencoded_fields(body: bytes) -> list[tuple[str, bytes]]:
+    """The fields of application/x-www-form-urlencoded; none where it is something else under curl's default type."""
+    parts = [part.partition(b"=") for part in body.split(b"&", _MOST_FIELDS)]
+    if len(parts) > _MOST_FIELDS:
+        return []
+    plain = [(name.replace(b"+", b" "), value.replace(b"+", b" ")) for name, found, value in parts if found]
+    return [(unquote_to_bytes(name).decode(errors="replace"), unquote_to_bytes(value)) for name, value in plain]
+
+
+def by_name(fields: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """
+    Raises:
+        MalformedRequest: a field is there twice.
+    """
+    found: dict[str, bytes] = {}
+    for name, value in fields:
+        if name in found:
+            raise MalformedRequest(f"the form has the field {name[:80]!r} twice; send several rows as JSON")
+        found[name] = value
+    return found
 
 
 def _field(part: bytes) -> tuple[str, bytes]:

@@ -1,16 +1,8 @@
 """Open Inference Protocol v2, REST, with JSON and binary tensors: https://github.com/kserve/open-inference-protocol.
 
 A JSON null in `data` is a missing value; the protocol knows none, JSON does. Unknown parameters are ignored.
-`timeout` among a request's parameters is Triton's: microseconds.
-
-Where the protocol contradicts itself or its clients:
-
-- Live and ready answer `{"live": bool}` and `{"ready": bool}`: KServe's client reads these, others the status.
-- `/v2` and `/v2/` are the same, and every model path exists with and without `/versions/{v}`.
-- A response always has model_name, model_version and id; the id is the prediction's if the request has none.
-- Errors are `{"error": sentence}`, for every status.
-- JSON has no form for BF16, nor for bytes that are not UTF-8: both only travel as binary data.
-- A response is `application/octet-stream` only when it holds binary data.
+`timeout` among a request's parameters is Triton's: microseconds. The `content_type` base64 of a tensor is MLServer's.
+What is decided where the protocol contradicts itself or its clients stands in docs/protocols.md.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +16,7 @@ from taxiway.errors import InvalidInput, MalformedRequest, TaxiwayError
 from taxiway.inference import InferRequest, InferResponse, JsonColumn, ModelInterface, datatype_of
 from taxiway.json_values import DATATYPE, json_type, shown_value
 from taxiway.protocols import binary_tensors
+from taxiway.protocols.plain_json import load_object
 from taxiway.protocols.rows import check_row_count
 from taxiway.protocols.tensor import from_json
 from taxiway.protocols.tensor_inputs import Columns, raw_tensor, to_columns
@@ -37,6 +30,7 @@ _JSON_LENGTH = b"inference-header-content-length"
 _JSON: Headers = ((b"content-type", b"application/json"),)
 _BINARY = (b"content-type", b"application/octet-stream")
 _NONE: frozenset[str] = frozenset()
+_REQUEST = "an object with 'inputs'"
 _SHORT = 32
 
 
@@ -53,7 +47,7 @@ def decode(body: bytes, headers: Mapping[bytes, bytes], model: ModelInterface) -
     """
     length = headers.get(_JSON_LENGTH)
     if length is None:
-        request = _parsed(body)
+        request = load_object(body, _REQUEST)
         data = None
     else:
         split = binary_tensors.json_length(length, body)
@@ -61,7 +55,7 @@ def decode(body: bytes, headers: Mapping[bytes, bytes], model: ModelInterface) -
             columns, rows = to_columns([raw_tensor(body, model)], model)
             return InferRequest(None, columns, rows, answer_form=_output_names(model))
         view = memoryview(body)
-        request, data = _parsed(view[:split]), view[split:]
+        request, data = load_object(view[:split], _REQUEST), view[split:]
     identifier = request.get("id")
     if identifier is not None and type(identifier) is not str:
         raise MalformedRequest(f"'id' must be a string, got {json_type(identifier)}")
@@ -77,22 +71,12 @@ def decode(body: bytes, headers: Mapping[bytes, bytes], model: ModelInterface) -
     return InferRequest(identifier, found[0], found[1], outputs, timeout_s, binary)
 
 
-def _parsed(body: bytes | memoryview) -> dict[str, Any]:
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the body is not JSON: {error.msg[:200]}") from None
-    if type(request) is not dict:
-        raise MalformedRequest(f"the body must be an object with 'inputs', got {json_type(request)}")
-    return request
-
-
 def _plain_json(tensors: list[Any], model: ModelInterface) -> tuple[Columns, int] | None:
     """The usual JSON request, fast: single values for known columns; None for everything else.
 
     It never complains: what it does not know, good or bad, `to_columns` looks at again.
     """
-    known = model.scalar_datatypes
+    known = model.plain_datatypes
     columns: Columns = {}
     try:
         rows = len(tensors[0]["data"])
@@ -330,4 +314,4 @@ def repository_index(entries: Iterable[tuple[str, str, str, str]]) -> bytes:
 
 def wants_only_ready(body: bytes) -> bool:
     """Whether the body of `POST /v2/repository/index`, which may be empty, asks for READY versions only."""
-    return bool(body) and _flag(_parsed(body), "ready", False)
+    return bool(body) and _flag(load_object(body, "an object"), "ready", False)

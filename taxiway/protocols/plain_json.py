@@ -16,7 +16,7 @@ JSON_CONTENT = ((b"content-type", b"application/json"),)
 _CONSTANTS: Mapping[str, float | None] = {"NaN": None, "Infinity": np.inf, "-Infinity": -np.inf}
 
 
-def load_json(body: bytes) -> Any:
+def load_json(body: bytes | memoryview) -> Any:
     """The body's value. Python's `NaN` and `Infinity`, which are no JSON, are read too; NaN is a missing value.
 
     Raises:
@@ -25,10 +25,11 @@ def load_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        if b"NaN" not in body and b"Infinity" not in body:
+        text = bytes(body)
+        if b"NaN" not in text and b"Infinity" not in text:
             raise MalformedRequest(f"the body is not JSON: {error}") from None
     try:
-        value = loads_with_constants(body, parse_constant=_CONSTANTS.__getitem__)
+        value = loads_with_constants(text, parse_constant=_CONSTANTS.__getitem__)
         # The lenient parser also takes halves of surrogate pairs, endless integers and any depth.
         orjson.dumps(value)
     except (ValueError, RecursionError, orjson.JSONEncodeError) as error:
@@ -36,7 +37,7 @@ def load_json(body: bytes) -> Any:
     return value
 
 
-def load_object(body: bytes, expected: str) -> dict[str, Any]:
+def load_object(body: bytes | memoryview, expected: str) -> dict[str, Any]:
     """The body's object; `expected` ends the sentence that refuses anything else."""
     value = load_json(body)
     if not isinstance(value, dict):

@@ -27,6 +27,8 @@ def sole_input(model: ModelInterface) -> Column | None:
 def from_rows(rows: Any, model: ModelInterface, where: str) -> ColumnValues:
     """Columns of a list of rows: objects by name, lists by position, or the bare values of a sole input.
 
+    In an object a single value may come as a list of one, as a tensor of shape [1] is written.
+
     Raises:
         InvalidInput: the rows don't fit the model's inputs; `where` is the key that holds them.
         PayloadTooLarge: too many rows.
@@ -58,13 +60,17 @@ def _are_base64_of_sole(rows: list[dict[str, Any]], model: ModelInterface) -> bo
     if not all(row.keys() == {"b64"} for row in rows):
         return False
     sole = sole_input(model)
-    return sole is not None and sole.dtype == "bytes"
+    return sole is not None and sole.is_object and "b64" not in model.inputs
 
 
 def _from_records(rows: list[dict[str, Any]], model: ModelInterface) -> ColumnValues:
     found: set[str] = set().union(*rows)
     check_names(found, model)
-    return {name: [row.get(name) for row in rows] for name in model.inputs if name in found}
+    columns = {name: [row.get(name) for row in rows] for name in model.inputs if name in found}
+    for name, values in columns.items():
+        if type(values[0]) is list:
+            columns[name] = _unnested(model.inputs[name], values)
+    return columns
 
 
 def check_names(names: Collection[str], model: ModelInterface) -> None:
@@ -85,10 +91,10 @@ def from_matrix(rows: list[list[Any]], names: Sequence[str], where: str) -> Colu
 
 def positional_names(width: int, model: ModelInterface, where: str) -> tuple[str, ...]:
     """Which inputs the values of a row without names are: the required ones, or all of them."""
-    required = tuple(name for name, column in model.inputs.items() if column.is_required)
-    for names in (required, tuple(model.inputs)):
+    for names in model.positional:
         if width == len(names):
             return names
+    required, _ = model.positional
     both = f"{len(required)} or {len(model.inputs)}" if len(required) < len(model.inputs) else str(len(required))
     reason = f"row 0 has {width} values, this model takes {both}: {', '.join(model.inputs)}"
     raise InvalidInput(RejectCode.WRONG_SHAPE, where, reason)

@@ -17,12 +17,16 @@ from taxiway.signature import Array, Column, RejectCode
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input as it came, row-major: JSON, a flat list or one nested like the shape; raw bytes; or flat elements."""
+    """One input as it came, row-major: JSON, a flat list or one nested like the shape; raw bytes; or flat elements.
+
+    `in_base64` is about JSON strings that go into a column of bytes.
+    """
 
     name: str
     datatype: str
     shape: Sequence[int]
     content: list[Any] | bytes | memoryview | Array
+    in_base64: bool = False
 
     def invalid(self, code: RejectCode, reason: str) -> InvalidInput:
         return InvalidInput(code, self.name[:80], reason)
@@ -52,7 +56,7 @@ def from_json(tensor: Any, raw: memoryview | None) -> Tensor:
     name, datatype, shape, data = fields
     if type(name) is not str:
         raise MalformedRequest(f"each of 'inputs' needs a 'name', got {json_type(name)}")
-    found = Tensor(name, datatype, shape, data if raw is None else raw)
+    found = Tensor(name, datatype, shape, data if raw is None else raw, _is_base64(tensor))
     if type(datatype) is not str:
         raise found.invalid(RejectCode.WRONG_TYPE, f"'datatype' must be a string, got {json_type(datatype)}")
     if type(shape) is not list or not shape or not all(type(size) is int and size >= 0 for size in shape):
@@ -62,6 +66,12 @@ def from_json(tensor: Any, raw: memoryview | None) -> Tensor:
     if type(data) is not (list if raw is None else type(None)):
         raise found.invalid(RejectCode.WRONG_TYPE, _wrong_data(tensor, raw))
     return found
+
+
+def _is_base64(tensor: dict[str, Any]) -> bool:
+    """As MLServer's codec for bytes declares it."""
+    parameters = tensor.get("parameters")
+    return type(parameters) is dict and parameters.get("content_type") == "base64"
 
 
 def _wrong_data(tensor: dict[str, Any], raw: memoryview | None) -> str:
@@ -76,10 +86,14 @@ def _wrong_data(tensor: dict[str, Any], raw: memoryview | None) -> str:
     return f"'data' must be a list, got {json_type(tensor.get('data'))}"
 
 
-def check_shape(tensor: Tensor, column: Column) -> None:
-    """Refuses what is not [rows, ...], or [rows] or [rows, 1] of single values."""
+def has_shape(tensor: Tensor, column: Column) -> bool:
+    """Whether it is [rows, ...], or [rows] or [rows, 1] of single values."""
     rest = tuple(tensor.shape[1:])
-    if tensor.shape and (column.takes_shape(rest) or (rest == (1,) and not column.shape)):
+    return len(tensor.shape) > 0 and (column.takes_shape(rest) or (rest == (1,) and not column.shape))
+
+
+def check_shape(tensor: Tensor, column: Column) -> None:
+    if has_shape(tensor, column):
         return
     expected = f"[rows, {', '.join(map(str, column.shape))}]" if column.shape else "[rows] or [rows, 1]"
     raise tensor.wrong_shape(f"expected the shape {expected}, got {tensor.shown_shape}")
@@ -95,9 +109,12 @@ def to_column(tensor: Tensor, column: Column) -> Array | JsonColumn:
     shape = tuple(tensor.shape) if column.shape else (tensor.rows,)
     if isinstance(tensor.content, list):
         accepted_type(column, tensor.datatype)
+        values = flat(tensor, tensor.content, shape if column.shape else (tensor.rows, 1))
+        if tensor.in_base64 and column.dtype == "bytes":
+            values = [{"b64": value} if isinstance(value, str) else value for value in values]
         if column.shape:
-            return to_array(column, flat(tensor, tensor.content, shape), tensor.datatype).reshape(shape)
-        return JsonColumn(flat(tensor, tensor.content, (tensor.rows, 1)), tensor.datatype)
+            return to_array(column, values, tensor.datatype).reshape(shape)
+        return JsonColumn(values, tensor.datatype)
     known = known_datatype(tensor.datatype) if column.dtype.startswith("float") else tensor.datatype
     declared = accepted_type(column, known)
     found = elements(tensor).reshape(shape)

@@ -1,8 +1,9 @@
 """The tensors of a request to a model's columns, however they came: JSON, bytes or gRPC.
 
 A model of single values takes one tensor for each column, [rows] or [rows, 1], or one [rows, columns] tensor
-of any other name (taxiway/protocols/tensor_table.py). A tensor column takes [rows, ...]. A model whose only
-input is called `input`, which stands for a tensor without a name in MLflow, takes a tensor of any name.
+of any other name (taxiway/protocols/tensor_table.py). A tensor column takes [rows, ...]. The only input of a model
+may have any name if it is a tensor of the right shape (MLServer's clients call theirs `input-0`), or if the model's
+own name for it is `input`, which stands for none in MLflow.
 """
 
 import struct
@@ -14,7 +15,7 @@ from taxiway.inference import JsonColumn, ModelInterface
 from taxiway.json_values import DATATYPE, NUMPY_TYPE
 from taxiway.protocols import tensor_table
 from taxiway.protocols.rows import check_names, check_row_count, sole_input
-from taxiway.protocols.tensor import Tensor, check_shape, to_column
+from taxiway.protocols.tensor import Tensor, check_shape, has_shape, to_column
 from taxiway.signature import Array, Column, RejectCode
 
 UNNAMED = "input"
@@ -53,12 +54,13 @@ def _column(tensor: Tensor, column: Column, model: ModelInterface) -> Array | Js
 
 
 def _of_another_name(tensor: Tensor, model: ModelInterface) -> Columns:
-    if tuple(model.inputs) == (UNNAMED,):
-        return {UNNAMED: _column(tensor, model.inputs[UNNAMED], model)}
-    if not tensor_table.is_table(tensor, model):
+    if tensor_table.is_table(tensor, model):
+        check_row_count(tensor.rows, model, tensor.name[:80])
+        return tensor_table.split(tensor, model)
+    only = next(iter(model.inputs.values())) if len(model.inputs) == 1 else None
+    if only is None or not (only.name == UNNAMED or (only.shape and has_shape(tensor, only))):
         check_names((tensor.name,), model)
-    check_row_count(tensor.rows, model, tensor.name[:80])
-    return tensor_table.split(tensor, model)
+    return {column.name: _column(tensor, column, model) for column in model.inputs.values()}
 
 
 def raw_tensor(body: bytes, model: ModelInterface) -> Tensor:

@@ -31,6 +31,10 @@ def split(tensor: Tensor, model: ModelInterface) -> dict[str, Array | JsonColumn
         MalformedRequest: raw bytes are not what datatype and shape say.
         InvalidInput: a column does not take the datatype or a value, or the data is not of this shape.
     """
+    plain = model.plain_tables.get((tensor.shape[1], tensor.datatype))
+    if plain is not None and isinstance(tensor.content, list):
+        values = flat(tensor, tensor.content, tensor.shape)
+        return {name: JsonColumn(values[place :: len(plain)], tensor.datatype) for place, name in enumerate(plain)}
     names = positional_names(tensor.shape[1], model, tensor.name[:80])
     columns = [model.inputs[name] for name in names]
     for column in columns:

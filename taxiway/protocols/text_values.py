@@ -1,12 +1,15 @@
 """Values as text gives them, in CSV or in a form's fields, to what JSON would have given."""
 
+from math import nan
 from typing import Any
 
 from taxiway.errors import InvalidInput
 from taxiway.json_values import shown_value
 from taxiway.signature import Column, RejectCode
 
-_BOOLEANS = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_MISSING = frozenset({"", "nan", "na", "n/a", "null", "none"})
+"""How pandas, R and SQL write a missing number; in a string these are letters."""
 
 
 def from_text(column: Column, text: str) -> Any:
@@ -22,7 +25,10 @@ def from_text(column: Column, text: str) -> Any:
         return None
     if column.is_object:
         return text
-    found = _number(column, text.strip())
+    text = text.strip()
+    if text.casefold() in _MISSING:
+        return nan if column.dtype.startswith("float") else None
+    found = _number(column, text)
     if found is None:
         reason = f"expected a {column.dtype}, got {shown_value(text)}"
         raise InvalidInput(RejectCode.WRONG_TYPE, column.name, reason)

@@ -3,7 +3,7 @@
 TensorFlow Serving and KServe differ in what `GET /v1/models/NAME` answers; ours is one object with both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -62,14 +62,14 @@ def encode_error(error: TaxiwayError) -> bytes:
     return orjson.dumps({"error": str(error)})
 
 
-def model_status(model: ModelInterface, ready: bool) -> bytes:
+def model_status(name: str, versions: Sequence[str], ready: bool) -> bytes:
     """What `GET /v1/models/NAME` answers."""
-    status = {
-        "version": model.version,
+    state: dict[str, Any] = {
         "state": "AVAILABLE" if ready else "LOADING",
         "status": {"error_code": "OK", "error_message": ""},
     }
-    return orjson.dumps({"name": model.name, "ready": ready, "model_version_status": [status]})
+    statuses = [{"version": version, **state} for version in versions]
+    return orjson.dumps({"name": name, "ready": ready, "model_version_status": statuses})
 
 
 def model_metadata(model: ModelInterface) -> bytes:

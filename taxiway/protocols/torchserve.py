@@ -7,14 +7,13 @@ string or bytes input any body that is not declared as JSON is the value itself,
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 import numpy as np
 import orjson
 
-from taxiway.errors import InvalidInput, MalformedRequest, TaxiwayError
+from taxiway.errors import InvalidInput, TaxiwayError
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
-from taxiway.protocols.form_data import content_type, multipart_fields
+from taxiway.protocols.form_data import by_name, content_type, multipart_fields, urlencoded_fields
 from taxiway.protocols.plain_json import JSON_CONTENT, answers_by_row, as_base64, dump_json, load_json
 from taxiway.protocols.rows import check_names, from_rows, sole_input, to_request
 from taxiway.protocols.text_values import from_text
@@ -43,23 +42,14 @@ def decode(body: bytes, headers: Mapping[bytes, bytes], model: ModelInterface) -
     """
     kind, parameters = content_type(headers.get(b"content-type", b""))
     if kind == "multipart/form-data":
-        return _from_fields(multipart_fields(body, parameters.get("boundary", "")), model)
+        return _from_fields(by_name(multipart_fields(body, parameters.get("boundary", ""))), model)
     if kind == "application/x-www-form-urlencoded":
-        fields = _form_fields(body)
-        if fields.keys() & {*_WRAPPERS, *model.inputs}:
-            return _from_fields(fields, model)
+        fields = urlencoded_fields(body)
+        if any(name in _WRAPPERS or name in model.inputs for name, _ in fields):
+            return _from_fields(by_name(fields), model)
     if kind == "application/json" or kind.endswith("+json"):
         return _from_json(load_json(body), model)
     return _from_value(body, model)
-
-
-def _form_fields(body: bytes) -> dict[str, bytes]:
-    """What `curl -d` sends; without any `name=` in it the body may be something else under curl's default type."""
-    try:
-        pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=1000)
-    except ValueError as error:
-        raise MalformedRequest(f"the form can't be read: {error}") from None
-    return {name.decode(errors="replace"): value for name, value in pairs}
 
 
 def _from_fields(fields: Mapping[str, bytes], model: ModelInterface) -> InferRequest:

@@ -1,5 +1,7 @@
 """The listener with small applications of its own: connections, their bounds, and what must not end the server."""
 
+import asyncio
+import json
 import socket
 import threading
 import time
@@ -145,6 +147,132 @@ def test_over_the_limit_of_connections_a_new_one_is_refused_and_the_others_stay(
         for connection in (first, second):
             connection.sendall(POST % (1, b"a"))
             assert b"POST a" in received(connection, lambda data: b"POST a" in data)
+
+
+def path_of(request: HttpRequest, respond: Respond) -> None:
+    respond(Answer(200, request.path.encode()))
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://models.example:8000/v2?a=b", b"/v2"),
+        (b"http://models.example", b"/"),
+        (b"/v2%2Fmodels", b"/v2/models"),
+    ],
+)
+def test_a_request_for_a_proxy_is_answered_by_its_path(
+    start: Callable[..., Running], target: bytes, path: bytes
+) -> None:
+    with start(path_of).connect() as connection:
+        connection.sendall(b"GET %b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % target)
+        assert received(connection).endswith(b"\r\n\r\n" + path)
+
+
+def test_a_tunnel_is_refused_and_the_server_lives_on(start: Callable[..., Running]) -> None:
+    running = start(echo)
+    with running.connect() as connection:
+        connection.sendall(b"CONNECT models.example:443 HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert received(connection).startswith(b"HTTP/1.1 405 ")
+    assert httpx.get(running.url).text == "GET "
+
+
+def test_what_follows_a_chunked_body_is_no_header(start: Callable[..., Running]) -> None:
+    def names(request: HttpRequest, respond: Respond) -> None:
+        respond(Answer(200, b" ".join(sorted(request.headers))))
+
+    with start(names).connect() as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"2\r\nab\r\n0\r\nauthorization: Bearer stolen\r\n\r\n"
+        )
+        assert received(connection).endswith(b"\r\n\r\nconnection host transfer-encoding")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"transfer-encoding: gzip, chunked",
+        b"transfer-encoding: xchunked",
+        b"transfer-encoding: chunked\r\ncontent-length: 12",
+        b"transfer-encoding: chunked\r\ntransfer-encoding: identity",
+        b"content-length: 12\r\ncontent-length: 3",
+        b"content-length: +12",
+        b"content-length: 12, 12",
+        b"x-folded: a\r\n b",
+        b"x-half\rcontent-length: 12",
+        b"transfer-encoding : chunked",
+    ],
+)
+def test_a_body_whose_end_can_be_read_in_two_ways_is_refused(start: Callable[..., Running], head: bytes) -> None:
+    with start(echo).connect() as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n\r\n2\r\nab\r\n0\r\n\r\nGET /2 HTTP/1.1\r\n\r\n"
+        )
+        answer = received(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def later(request: HttpRequest, respond: Respond) -> None:
+    """Answers as an inference does: in a later turn of the loop."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.call_soon, echo, request, respond)
+
+
+@pytest.mark.parametrize(
+    ("rest", "last"),
+    [
+        (b"\0no http", b"HTTP/1.1 400 "),
+        (POST % (500_000, b"x"), b"HTTP/1.1 413 "),
+        (b"CONNECT x:1 HTTP/1.1\r\n\r\n", b"HTTP/1.1 405 "),
+    ],
+)
+def test_a_refusal_comes_behind_the_answers_that_are_due(
+    start: Callable[..., Running], rest: bytes, last: bytes
+) -> None:
+    with start(later).connect() as connection:
+        connection.sendall(POST % (1, b"a") + POST % (1, b"b") + rest)
+        answers = received(connection)
+    assert [answers.index(part) for part in (b"POST a", b"POST b", last)] == sorted(
+        answers.index(part) for part in (b"POST a", b"POST b", last)
+    )
+    assert answers.count(b"HTTP/1.1 ") == 3
+
+
+def test_bytes_behind_a_request_that_closes_do_not_take_its_answer(start: Callable[..., Running]) -> None:
+    closing = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1\r\n\r\nb"
+    with start(later).connect() as connection:
+        connection.sendall(POST % (1, b"a") + closing + b"and more")
+        answers = received(connection)
+    assert (answers.count(b"HTTP/1.1 200 "), answers.count(b"HTTP/1.1 ")) == (2, 2)
+
+
+def test_a_client_that_has_closed_its_side_gets_every_answer(start: Callable[..., Running]) -> None:
+    with start(later).connect() as connection:
+        connection.sendall(b"".join(POST % (1, letter) for letter in (b"a", b"b", b"c")))
+        connection.shutdown(socket.SHUT_WR)
+        answers = received(connection)
+    assert [answers.count(b"POST " + letter) for letter in (b"a", b"b", b"c")] == [1, 1, 1]
+
+
+def test_an_old_client_is_not_told_to_continue(start: Callable[..., Running]) -> None:
+    with start(echo).connect() as connection:
+        connection.sendall(b"POST / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\na")
+        assert received(connection).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("path", "key"), [(b"/v2/models/m/infer", "error"), (b"/invocations", "error_code"), (b"/predictions/m", "type")]
+)
+def test_a_refused_body_is_refused_in_the_form_of_its_protocol(
+    start: Callable[..., Running], path: bytes, key: str
+) -> None:
+    with start(echo).connect() as connection:
+        connection.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n" % path)
+        answer = received(connection)
+    assert b"taxiway-error: payload_too_large" in answer
+    assert key in json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
 @dataclass

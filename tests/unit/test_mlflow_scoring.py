@@ -193,6 +193,18 @@ def test_a_csv_cell_has_the_type_of_its_column() -> None:
     np.testing.assert_array_equal(found["size"], [1000.0, np.nan])
 
 
+@pytest.mark.parametrize("missing", ["", "NaN", "nan", "NA", "N/A", "null", "NULL", "None", " "])
+def test_a_missing_number_in_csv_is_written_in_many_ways(missing: str) -> None:
+    found = from_csv(f"floor,weight,comment\n{missing},{missing},NA\n3,1.5,x\n", TABULAR)
+    np.testing.assert_array_equal(found["floor"], [np.nan, 3])
+    np.testing.assert_array_equal(found["weight"], np.array([np.nan, 1.5], np.float32))
+    assert found["comment"].tolist() == ["NA", "x"]
+
+
+def test_a_boolean_in_csv_is_a_word_or_a_digit() -> None:
+    assert from_csv("fragile\nTrue\nFALSE\n1\n0\n", TABULAR)["fragile"].tolist() == [True, False, True, False]
+
+
 @pytest.mark.parametrize(("text", "code"), [
     ("size,count\n1.0,x\n", "wrong_type"),
     ("size,count\n1.0,2.5\n", "wrong_type"),

@@ -16,6 +16,7 @@ from taxiway.protocols.open_inference import decode, encode
 from taxiway.signature import Array, Column
 from tests.interfaces import (
     EVERYTHING,
+    FILE,
     IMAGE,
     JSON,
     TABULAR,
@@ -123,6 +124,36 @@ def test_a_tensor_column_is_an_array_at_once() -> None:
     found = request.columns["image"]
     assert isinstance(found, np.ndarray)
     assert found.tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_the_only_input_may_have_any_name_if_it_is_a_tensor_of_its_shape() -> None:
+    """MLServer's NumpyRequestCodec."""
+    assert columns(tensor("input-0", "FP32", [1, 2, 3, 4, 5, 6], [1, 2, 3]), model=IMAGE)["image"].shape == (1, 2, 3)
+    with pytest.raises(InvalidInput, match="input-0: this model has no such input"):
+        columns(tensor("input-0", "FP32", [1, 2, 3, 4], [1, 2, 2]), model=IMAGE)
+
+
+def test_python_s_nan_is_a_missing_value_and_its_infinity_a_number() -> None:
+    """Triton's client writes them into JSON."""
+    weight = b'{"inputs":[{"name":"weight","datatype":"FP32","shape":[3],"data":[NaN,-Infinity,0.5]}]}'
+    found = joined(decode(weight, JSON, TABULAR), TABULAR)["weight"]
+    np.testing.assert_array_equal(found, np.array([np.nan, -np.inf, 0.5], np.float32))
+    head = b'{"inputs":[{"name":"size","datatype":"FP64","shape":[1],"data":[NaN]}]}'
+    with pytest.raises(InvalidInput, match="size: got nothing, expected a float64"):
+        joined(decode(head, {b"inference-header-content-length": str(len(head)).encode()}, TABULAR), TABULAR)
+
+
+@pytest.mark.parametrize("shape", [[2], [2, 1]])
+def test_bytes_in_base64_are_decoded_where_the_content_type_says_so(shape: list[int]) -> None:
+    """MLServer's Base64Codec."""
+    encoded = tensor("file", "BYTES", ["AP8=", "YWJj"], shape)
+    declared = encoded | {"parameters": {"content_type": "base64"}}
+    assert columns(declared, model=FILE)["file"].tolist() == [b"\x00\xff", b"abc"]
+    assert columns(encoded, model=FILE)["file"].tolist() == [b"AP8=", b"YWJj"]
+    title = tensor("title", "BYTES", ["YWJj"]) | {"parameters": {"content_type": "base64"}}
+    assert columns(title, model=interface(Column(name="title", dtype="string")))["title"].tolist() == ["YWJj"]
+    with pytest.raises(InvalidInput, match="file: this is not base64"):
+        columns(declared | {"data": ["AP8=", "?"]}, model=FILE)
 
 
 def test_an_input_without_a_name_takes_a_tensor_of_any_name() -> None:

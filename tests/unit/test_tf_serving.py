@@ -103,6 +103,21 @@ def test_base64_stands_for_bytes_bare_and_by_name() -> None:
     assert columns(FILE, instances=[{"file": {"b64": "AP8="}}])["file"].tolist() == [b"\x00\xff"]
 
 
+def test_base64_stands_for_text_too() -> None:
+    assert columns(TEXT, instances=[{"b64": "w7w="}, "a"])["text"].tolist() == ["\u00fc", "a"]
+    assert columns(TEXT, instances=[{"b64": "w7w="}])["text"].tolist() == ["\u00fc"]
+    assert "holds no text in UTF-8" in str(refused(TEXT, instances=[{"text": {"b64": "/w=="}}]))
+    assert "is not base64" in str(refused(TEXT, instances=[{"text": {"b64": "?"}}]))
+
+
+def test_a_single_value_may_come_as_a_tensor_of_one() -> None:
+    """As models with inputs of shape [1] are asked."""
+    lists = {name: [value] for name, value in ROW.items()}
+    assert columns(instances=[lists, lists])["size"].tolist() == [1.5, 1.5]
+    assert refused(instances=[lists, ROW]).reject_code == "wrong_shape"
+    assert refused(instances=[lists | {"size": [1.0, 2.0]}]).reject_code == "wrong_shape"
+
+
 @pytest.mark.parametrize("body", [
     {"instances": [PICTURE, PICTURE]},
     {"instances": [{"image": PICTURE}, {"image": PICTURE}]},
@@ -217,12 +232,13 @@ def test_an_error_has_tensorflow_serving_s_form() -> None:
 
 
 def test_the_status_serves_readers_of_both_kinds() -> None:
-    status = orjson.loads(tf_serving.model_status(IMAGE, ready=True))
+    status = orjson.loads(tf_serving.model_status("parcel", ["3", "2"], ready=True))
     assert (status["name"], status["ready"]) == ("parcel", True)
     assert status["model_version_status"] == [
-        {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        {"version": version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        for version in ("3", "2")
     ]
-    loading = orjson.loads(tf_serving.model_status(IMAGE, ready=False))
+    loading = orjson.loads(tf_serving.model_status("parcel", ["3"], ready=False))
     assert (loading["ready"], loading["model_version_status"][0]["state"]) == (False, "LOADING")
 
 

@@ -166,6 +166,31 @@ def test_what_is_no_request_is_refused(body: bytes, headers: Headers) -> None:
         torchserve.decode(body, headers, TABULAR)
 
 
+def test_a_form_may_hold_any_text() -> None:
+    found = joined(
+        torchserve.decode(urlencode({**ROW, "comment": "gr\u00fc\u00df & 1+1=2"}).encode(), FORM, TABULAR), TABULAR
+    )
+    assert found["comment"].tolist() == ["gr\u00fc\u00df & 1+1=2"]
+    assert joined(torchserve.decode(b"data=%FF+%00", FORM, FILE), FILE)["file"].tolist() == [b"\xff \x00"]
+
+
+def test_text_under_curls_default_content_type_is_no_form() -> None:
+    for text in ("a=1&a=2", "a & b", "&" * 2000, "no form"):
+        assert joined(torchserve.decode(text.encode(), FORM, TEXT), TEXT)["text"].tolist() == [text]
+
+
+def test_a_field_that_is_there_twice_is_refused() -> None:
+    part = b"--edge\r\nContent-Disposition: form-data; name=data\r\n\r\n%b\r\n"
+    for body, headers in ((part % b"a" + part % b"b" + b"--edge--", MULTIPART), (b"data=a&data=b", FORM)):
+        with pytest.raises(MalformedRequest, match="the field 'data' twice"):
+            torchserve.decode(body, headers, TEXT)
+
+
+def test_a_file_may_hold_what_looks_like_a_boundary() -> None:
+    body = b"--edge \r\nContent-Disposition: form-data; name=data\r\n\r\na\r\n--edges\r\nb\r\n--edge--\r\n"
+    assert joined(torchserve.decode(body, MULTIPART, FILE), FILE)["file"].tolist() == [b"a\r\n--edges\r\nb"]
+
+
 def test_text_that_is_not_utf_8_is_refused() -> None:
     with pytest.raises(InvalidInput, match="text: expected text in UTF-8, byte 1 is none"):
         torchserve.decode(b"a\xff", {}, TEXT)
