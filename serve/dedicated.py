@@ -2,14 +2,19 @@
 
 import logging
 import os
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import RayServeException
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
+from serve.away import Away
 from serve.settings import RunSettings
+from serve.workload import Workload
 from taxiway.errors import VariantUnavailable
 from taxiway.package import ModelPackage, empty_columns
 from taxiway.registry import LoadedModel, ModelVersion, Registry
@@ -21,16 +26,33 @@ _log = logging.getLogger(__name__)
 _KEPT_VERSIONS = 2
 """The one that answers and the one that replaces it."""
 _ANSWER_TIMEOUT_S = 300.0
+_FIRST_LOOK_S, _NEXT_LOOK_S, _LOOK_S = 0.2, 2.0, 0.5
+"""A call without an answer makes its caller look whether there are replicas, and how long that takes at most."""
+_PREDICT = "predict"
 
 
 class DedicatedModel:
-    """Holds the versions that its ingress replicas ask for. A plain class; `serve.app` deploys it."""
+    """Holds the versions that its ingress replicas ask for. A plain class; `serve.app` deploys it.
 
-    def __init__(self, registry: RegistrySettings, run: RunSettings, home: str) -> None:
+    Serve calls it on several threads.
+
+    Args:
+        model: the URI of what is asked for first, so that a replica that is added has it before it is asked.
+    """
+
+    def __init__(self, registry: RegistrySettings, run: RunSettings, home: str, model: str | None = None) -> None:
         os.environ["TAXIWAY_HOME"] = home
         self._registry = Registry(registry)
         self._run = run
-        self._models: OrderedDict[ModelVersion, LoadedModel] = OrderedDict()
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loading = threading.Lock()
+        self._workload = Workload((_PREDICT,))
+        self._counting = threading.Lock()
+        if model is not None:
+            try:
+                self._model(self._registry.resolve(model))
+            except Exception:  # noqa: BLE001 - an author's code runs here; whoever asks for the version is told
+                _log.warning("%s can't be loaded", model, exc_info=True)
 
     def prepare(self, version: ModelVersion) -> ModelPackage:
         """Loads a version beside those that are there and predicts once.
@@ -41,17 +63,35 @@ class DedicatedModel:
         return self._model(version).package
 
     def predict(self, version: ModelVersion, columns: dict[str, Array]) -> dict[str, Array]:
-        return self._model(version).predictor.predict(columns)
+        began = time.monotonic()
+        with self._counting:
+            self._workload.began(began)
+        try:
+            return self._model(version).predictor.predict(columns)
+        finally:
+            with self._counting:
+                self._workload.ended(_PREDICT, began, time.monotonic())
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks every few seconds, and hands it to the policy."""
+        with self._counting:
+            return self._workload.stats()
 
     def _model(self, version: ModelVersion) -> LoadedModel:
-        if version not in self._models:
-            model = load(self._registry, version, self._run)
-            model.predictor.predict(empty_columns(model.package, 1))
-            self._models[version] = model
-            while len(self._models) > _KEPT_VERSIONS:
-                self._models.popitem(last=False)
-        self._models.move_to_end(version)
-        return self._models[version]
+        found = self._models.get(version.uri) or self._loaded(version)
+        with suppress(KeyError):
+            self._models.move_to_end(version.uri)
+        return found
+
+    def _loaded(self, version: ModelVersion) -> LoadedModel:
+        with self._loading:  # of several calls that come first, one loads
+            if version.uri not in self._models:
+                model = load(self._registry, version, self._run)
+                model.predictor.predict(empty_columns(model.package, 1))
+                self._models[version.uri] = model
+                while len(self._models) > _KEPT_VERSIONS:
+                    self._models.popitem(last=False)
+            return self._models[version.uri]
 
 
 def load(registry: Registry, version: ModelVersion, run: RunSettings) -> LoadedModel:
@@ -64,11 +104,16 @@ def load(registry: Registry, version: ModelVersion, run: RunSettings) -> LoadedM
 
 
 class RemotePredictor:
-    """One version of a dedicated variant. Blocks its thread, never the event loop."""
+    """One version of a dedicated variant. Blocks its thread, never the event loop.
 
-    def __init__(self, handle: Any, version: ModelVersion) -> None:
+    Args:
+        patience_s: how long calls wait for a replica when all have died; None where none is no failure (at zero).
+    """
+
+    def __init__(self, handle: Any, version: ModelVersion, patience_s: float | None) -> None:
         self._handle = handle
         self._version = version
+        self._away = None if patience_s is None else Away(self._prepare_one, patience_s)
 
     def prepare(self) -> ModelPackage:
         """Has one replica load the version, then all others; waits for a replica when there is none.
@@ -76,8 +121,7 @@ class RemotePredictor:
         Raises:
             TaxiwayError: it can't be loaded there.
         """
-        first = self._handle.prepare.remote(self._version)
-        package: ModelPackage = _asked(lambda: first.result(timeout_s=_ANSWER_TIMEOUT_S))
+        package = self._prepare_one()
         others = self._handle.broadcast("prepare", self._version)
         _asked(lambda: others.results(timeout_s=_ANSWER_TIMEOUT_S))
         return package
@@ -88,9 +132,49 @@ class RemotePredictor:
             VariantUnavailable: no replica answered.
             Exception: what the model raised there.
         """
+        if self._away is not None:
+            self._away.check()
         response = self._handle.predict.remote(self._version, dict(columns))
-        outputs: dict[str, Array] = _asked(lambda: response.result(timeout_s=_ANSWER_TIMEOUT_S))
+        try:
+            outputs: dict[str, Array] = _asked(lambda: self._result(response))
+        except VariantUnavailable as error:
+            if self._away is not None and isinstance(error.__cause__, ActorDiedError | DeploymentUnavailableError):
+                self._away.lost()
+            raise
         return outputs
+
+    def _result(self, response: Any) -> Any:
+        if self._away is None:
+            return response.result(timeout_s=_ANSWER_TIMEOUT_S)
+        deadline = time.monotonic() + _ANSWER_TIMEOUT_S
+        wait_s = _FIRST_LOOK_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                return response.result(timeout_s=min(wait_s, left_s))
+            except TimeoutError as error:
+                if isinstance(error, RayTaskError):  # the model's own
+                    raise
+                self._look(response)
+                wait_s = _NEXT_LOOK_S
+        raise TimeoutError
+
+    def _look(self, response: Any) -> None:
+        """Whether there is a replica at all: Serve lets a call wait for one without end.
+
+        Raises:
+            DeploymentUnavailableError: there is none.
+        """
+        try:
+            with suppress(TimeoutError):
+                self._handle.broadcast("prepare", self._version).results(timeout_s=_LOOK_S, return_exceptions=True)
+        except DeploymentUnavailableError:
+            response.cancel()
+            raise
+
+    def _prepare_one(self) -> ModelPackage:
+        response = self._handle.prepare.remote(self._version)
+        package: ModelPackage = _asked(lambda: response.result(timeout_s=_ANSWER_TIMEOUT_S))
+        return package
 
 
 def _asked(response: Callable[[], Any]) -> Any:

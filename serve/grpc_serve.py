@@ -15,13 +15,27 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2
 
 from serve.grpc_rpcs import SERVICE, InferenceRpcs, RpcContext, inference_handlers
+from taxiway.errors import PayloadTooLarge
 from taxiway.protocols import open_inference_pb2
+
+SERVICER_FUNCTION = "serve.grpc_serve.add_GRPCInferenceServiceServicer_to_server"
 
 _Status = health_pb2.HealthCheckResponse
 
 
 class ServeRpcs(InferenceRpcs):
     """The RPCs of the inference service and of the standard health service, but for its Watch."""
+
+    body_bytes: int | None = None
+    """Of one inference request. Serve's own port takes up to 2 GiB."""
+
+    async def ModelInfer(self, request: bytes, grpc_context: RpcContext) -> open_inference_pb2.ModelInferResponse:
+        if self.body_bytes is not None and len(request) > self.body_bytes:
+            grpc_context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
+            grpc_context.set_details(f"the message has {len(request)} bytes, at most {self.body_bytes} are taken")
+            grpc_context.set_trailing_metadata([("taxiway-error", PayloadTooLarge.code)])
+            return open_inference_pb2.ModelInferResponse()
+        return await super().ModelInfer(request, grpc_context)
 
     async def Check(self, request: bytes, grpc_context: RpcContext) -> health_pb2.HealthCheckResponse:
         if health_pb2.HealthCheckRequest.FromString(request).service not in ("", SERVICE.full_name):

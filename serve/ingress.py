@@ -1,4 +1,4 @@
-"""The ingress replica: loads the models of its endpoints and listens. A plain class; `serve.app` deploys it."""
+"""The ingress replica: loads the models of its endpoints and answers. A plain class; `serve.app` deploys it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from serve.asgi import FromAsgi
 from serve.batching import BatchRules
 from serve.endpoint import Endpoint
 from serve.grpc_listener import GrpcListener
+from serve.heap import settle, settle_later
 from serve.http import HttpApplication
 from serve.http_protocol import Bounds, Connections
 from serve.listener import Companion, Listener
@@ -19,11 +20,13 @@ from serve.live import Live
 from serve.loading import Loader, Versions
 from serve.people import people_routes
 from serve.port_claim import PortClaim, claim
+from serve.serve_loop import ServeLoop
 from serve.service import Service
-from serve.settings import LiveSettings, ServeSettings, VariantSettings
+from serve.settings import ListenerSettings, LiveSettings, ServeSettings, VariantSettings
 from serve.shadowing import Shadowing
+from serve.to_asgi import ToAsgi
 from serve.variant import Slot, make_slot
-from taxiway.errors import TaxiwayError
+from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.feature_binding import FeatureViewBinding
 from taxiway.features import FeatureRead, OnlineFeatures, open_store
 from taxiway.registry import Registry
@@ -35,7 +38,8 @@ _log = logging.getLogger(__name__)
 
 
 class Ingress:
-    """Has its models loaded when it is constructed, and answers from `listen` until it is drained.
+    """Has its models loaded when it is constructed, and answers from `listen` (or `listen_behind_serve`) until it is
+    drained.
 
     Ray Serve constructs it, hands over the `user_config`, asks `check_health` and drains it before it ends
     the process.
@@ -80,9 +84,11 @@ class Ingress:
         people = people_routes(self.service, admin)
         self.http = HttpApplication(application, self.service, limits.body_bytes, people)
         self._listener: Listener | None = None
+        self._serve_loop: ServeLoop | None = None
 
     def _models_changed(self) -> None:
         self.http.refresh()
+        settle_later()
 
     def declare(self, declared: LiveSettings) -> None:
         """Takes the `user_config`: what may change while requests are answered.
@@ -97,9 +103,11 @@ class Ingress:
         """Opens the ports.
 
         Raises:
-            ConfigError: a port is taken.
+            ConfigError: a port is taken, or the settings leave listening to Ray Serve.
         """
         settings, limits = self._settings.listener, self._settings.limits
+        if not isinstance(settings, ListenerSettings):
+            raise ConfigError("listener: serve has no port of its own; deploy it with Ray Serve")
         for name, port in (("port", settings.port), ("grpc_port", settings.grpc_port)):
             if port is not None:
                 self._claims.append(claim(f"listener.{name}", settings.host, port, self._owner))
@@ -113,14 +121,26 @@ class Ingress:
             companions = (GrpcListener(self.service, settings.host, settings.grpc_port, limits.body_bytes, age_s),)
         connections = Connections(self.http, bounds, self.http.refused)
         listener = Listener(connections, settings, self.metrics.flush, companions)
+        settle()
         listener.start()
         self._connections, self._listener = connections, listener
         self.live.follow(listener.call_soon)
         _log.info("listening on %s:%d", settings.host, settings.port)
 
+    def listen_behind_serve(self) -> None:
+        """From now on what Ray Serve's proxies pass on is answered, on the running event loop."""
+        settle()
+        self._serve_loop = ServeLoop(self.metrics.flush)
+        self.live.follow(self._serve_loop.call_soon)
+
+    def asgi(self) -> ToAsgi:
+        """The HTTP application for Ray Serve to mount."""
+        limits = self._settings.limits
+        return ToAsgi(self.http, limits.body_bytes, limits.timeout_s, self.http.refused)
+
     @property
     def listens(self) -> bool:
-        return self._listener is not None
+        return self._listener is not None or self._serve_loop is not None
 
     def check_health(self) -> None:
         """Raises when the listener has died: Serve then replaces the replica."""
@@ -132,6 +152,8 @@ class Ingress:
         self.live.stop()
         if self._listener is None:
             self.service.draining = True
+            if self._serve_loop is not None:
+                self._serve_loop.drain()
             return
         # In this order: a client that is told to connect anew must not come back here.
         self._listener.stop_accepting()

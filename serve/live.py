@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from serve.endpoint import Endpoint
@@ -30,8 +31,9 @@ class _Failed:
 class Live:
     """Follows the registry for all endpoints of a replica.
 
-    The registry is read and models are loaded on a thread; what they lead to happens on the event loop, in
-    one step: a request sees the old state or the new one.
+    The registry is read on a thread, and each variant's new version is loaded on one of its own: a slow one keeps
+    nobody else from following. What that leads to happens on the event loop, in one step: a request sees the old
+    state or the new one.
 
     Args:
         load: loads a variant's versions and warms them up.
@@ -59,6 +61,7 @@ class Live:
         self.declared = LiveSettings()
         self._on_loop: OnLoop | None = None
         self._failed: dict[tuple[str, str], _Failed] = {}
+        self._loading: set[tuple[str, str]] = set()
         self._wake = threading.Event()
         self._stopping = False
         self._registry_answers = True
@@ -76,6 +79,11 @@ class Live:
         Raises:
             TaxiwayError: the baseline of an endpoint can't be loaded. Another variant leaves its share to it.
         """
+        # Serve constructs a replica on an event loop, where dedicated variants can't be asked.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(self._load_all).result()
+
+    def _load_all(self) -> None:
         models = self._read()
         for endpoint in self._endpoints:
             for settings, variant in _variants(endpoint):
@@ -132,20 +140,30 @@ class Live:
                 on_loop(endpoint.apply, traffic)
 
     def _read(self) -> dict[str, LiveModel]:
-        names = {
-            model_name(uri)
-            for endpoint in self._endpoints
-            for settings, _ in _variants(endpoint)
-            for uri in uris(settings)
-        }
-        return {name: self._registry.live(name) for name in names}
+        """What the registry says of each model, without those that it does not have.
+
+        Raises:
+            RegistryError: it says nothing of any.
+        """
+        models: dict[str, LiveModel] = {}
+        unknown: RegistryError | None = None
+        for name in sorted(_names(self._endpoints)):
+            try:
+                models[name] = self._registry.live(name)
+            except RegistryError as error:
+                unknown = error
+        if unknown is not None and not models:
+            raise unknown
+        return models
 
     def _traffic(self, endpoint: Endpoint, models: Mapping[str, LiveModel]) -> TrafficSettings:
         names = list(endpoint.variants)
         declared = self.declared.traffic.get(endpoint.name) or only(names[0])
-        tags = models[model_name(uris(endpoint.settings.all_variants[0])[0])].tags
+        first = models.get(model_name(uris(endpoint.settings.all_variants[0])[0]))
+        if first is None:
+            return endpoint.traffic
         try:
-            override = parse_override(tags.get(tag_name(self._application, endpoint.name)))
+            override = parse_override(first.tags.get(tag_name(self._application, endpoint.name)))
             traffic = effective(declared, override)
             check(traffic, names)
         except ConfigError as error:
@@ -156,7 +174,10 @@ class Live:
     def _renew(
         self, endpoint: Endpoint, settings: VariantSettings, variant: Variant, models: Mapping[str, LiveModel]
     ) -> None:
-        """Loads a new version beside the old one, then swaps; the old one stays when that fails."""
+        """Begins to load a new version beside the old one; the old one stays when that fails."""
+        key = endpoint.name, variant.name
+        if key in self._loading:
+            return  # and looks again afterwards
         try:
             versions = resolved(settings, _resolver(self._registry, models))
         except TaxiwayError as error:
@@ -165,22 +186,33 @@ class Live:
         if variant.slot is not None and dict(variant.slot.versions) == versions:
             variant.error = None
             return
-        failed = self._failed.get((endpoint.name, variant.name))
+        failed = self._failed.get(key)
         if failed is not None and failed.versions == versions and time.monotonic() - failed.at < _RETRY_S:
             return
+        self._loading.add(key)
+        arguments = endpoint, settings, variant, versions
+        threading.Thread(target=self._load_beside, args=arguments, name=f"load {'/'.join(key)}", daemon=True).start()
+
+    def _load_beside(self, endpoint: Endpoint, settings: VariantSettings, variant: Variant, versions: Versions) -> None:
         try:
             slot = self._load(endpoint, settings, versions)
         except Exception as error:  # noqa: BLE001 - an author's code runs here
             self._note(endpoint, variant, versions, error)
-            return
-        self._failed.pop((endpoint.name, variant.name), None)
-        variant.error = None
-        (self._on_loop or _now)(self._swap, variant, slot)
+            self._loaded(endpoint, variant)
+        else:
+            (self._on_loop or _now)(self._swap, endpoint, variant, slot)
 
-    def _swap(self, variant: Variant, slot: Slot) -> None:
+    def _swap(self, endpoint: Endpoint, variant: Variant, slot: Slot) -> None:
         # What waits at the old slot is answered by it; nothing new goes there.
         variant.slot = slot
+        variant.error = None
+        self._failed.pop((endpoint.name, variant.name), None)
         self._changed()
+        self._loaded(endpoint, variant)
+
+    def _loaded(self, endpoint: Endpoint, variant: Variant) -> None:
+        self._loading.discard((endpoint.name, variant.name))
+        self._wake.set()
 
     def _note(self, endpoint: Endpoint, variant: Variant, versions: Versions, error: Exception) -> None:
         self._failed[endpoint.name, variant.name] = _Failed(versions, time.monotonic())
@@ -194,6 +226,12 @@ def _now(function: Callable[..., object], *arguments: object) -> None:
     function(*arguments)
 
 
+def _names(endpoints: Sequence[Endpoint]) -> set[str]:
+    """The registered models that endpoints name."""
+    every = [settings for endpoint in endpoints for settings, _ in _variants(endpoint)]
+    return {model_name(uri) for settings in every for uri in uris(settings)}
+
+
 def _variants(endpoint: Endpoint) -> list[tuple[VariantSettings, Variant]]:
     return [(settings, endpoint.variants[settings.name]) for settings in endpoint.settings.all_variants]
 
@@ -203,7 +241,7 @@ def _resolver(registry: Registry, models: Mapping[str, LiveModel]) -> Callable[[
         name, alias = model_name(uri), uri.partition("@")[2]
         if not alias:
             return ModelVersion(name, uri.rpartition("/")[2], "")
-        if alias in models[name].aliases:
+        if name in models and alias in models[name].aliases:
             return ModelVersion(name, models[name].aliases[alias], "")
         return registry.resolve(uri)  # fails in the registry's own words
 

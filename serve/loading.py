@@ -8,7 +8,7 @@ from typing import Any
 
 from serve.dedicated import RemotePredictor, load
 from serve.late import NodeThreads
-from serve.settings import RunSettings, ServeSettings, VariantSettings
+from serve.settings import ReplicaSettings, RunSettings, ServeSettings, VariantSettings
 from taxiway.errors import ConfigError
 from taxiway.feature_binding import FeatureBinding
 from taxiway.flavors.inputs import empty_values
@@ -29,6 +29,9 @@ SLOW_S = 0.005
 """A model that takes longer for one row leaves the event loop."""
 _WARM_UP_ROWS = (32, 1)
 _REMOTE_BATCHES = 4
+_VARIANT_PATIENCE_S = 5.0
+_NODE_PATIENCE_S = 0.1
+"""A node may have a fallback that answers instead."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ class Loader:
         return loaded
 
     def _plain(self, where: str, variant: VariantSettings, versions: Versions) -> Loaded:
-        model = self._model(where, variant.placement, variant, versions[PLAIN])
+        model = self._model(
+            where, variant.placement, variant, versions[PLAIN], _patience_s(variant.dedicated, _VARIANT_PATIENCE_S)
+        )
         package = model.package
         threads = (
             _REMOTE_BATCHES
@@ -107,7 +112,13 @@ class Loader:
         self, where: str, variant: VariantSettings, graph: GraphSettings, versions: Versions, observe_node: Observe
     ) -> Loaded:
         models = {
-            name: self._model(f"{where}/{name}", node.placement, variant, versions[name])
+            name: self._model(
+                f"{where}/{name}",
+                node.placement,
+                variant,
+                versions[name],
+                _patience_s(variant.nodes.get(name, variant.dedicated), _NODE_PATIENCE_S),
+            )
             for name, node in graph.models.items()
         }
         signatures = {name: model.package.signature for name, model in models.items()}
@@ -126,12 +137,19 @@ class Loader:
         version = version_of({name: found.version for name, found in versions.items()})
         return Loaded(versions, version, "graph", planned.signature, planned.features, predictor, batches)
 
-    def _model(self, where: str, placement: str, run: RunSettings, version: ModelVersion) -> _Model:
+    def _model(
+        self, where: str, placement: str, run: RunSettings, version: ModelVersion, patience_s: float | None
+    ) -> _Model:
         if placement == "dedicated":
-            remote = RemotePredictor(self._handles[where], version)
+            remote = RemotePredictor(self._handles[where], version, patience_s)
             return _Model(remote.prepare(), remote)
         model = load(self._registry, version, run)
         return _Model(model.package, model.predictor)
+
+
+def _patience_s(replicas: ReplicaSettings, patience_s: float) -> float | None:
+    """None where replicas may be at zero: then a call waits until one has started."""
+    return None if replicas.autoscaling is not None and replicas.autoscaling.min_replicas == 0 else patience_s
 
 
 def resolved(variant: VariantSettings, resolve: Resolve) -> dict[str, ModelVersion]:

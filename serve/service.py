@@ -12,6 +12,7 @@ from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.prediction_id import new_prediction_id
 from serve.shadowing import Shadowing
 from serve.variant import Slot
+from serve.workload import Workload
 from taxiway.errors import InvalidInput, MalformedRequest, ModelFailed, NotFound, Overloaded, TaxiwayError
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
 from taxiway.telemetry.metrics import ServingMetrics
@@ -20,6 +21,10 @@ TIMEOUT_HEADER = b"taxiway-timeout-ms"
 
 Decode = Callable[[ModelInterface], InferRequest]
 Answered = Callable[["InferResponse | TaxiwayError"], None]
+
+
+def _nobody(_: "InferResponse | TaxiwayError") -> None:
+    pass
 
 
 class Call:
@@ -50,12 +55,15 @@ class Call:
     def cancel(self) -> None:
         if self._waiting is not None and self._waiting.done is not None:
             self._waiting.cancel()
+            self.answered = _nobody
             self._service.finished(self, "cancelled")
 
     def _done(self, outcome: "Outputs | TaxiwayError") -> None:
+        # Whoever is told holds this call: without the cycle both go at once, and not with the garbage collector.
+        answered, self.answered = self.answered, _nobody
         if isinstance(outcome, TaxiwayError):
             self._service.finished(self, code_of(outcome))
-            self.answered(outcome)
+            answered(outcome)
             return
         wanted = self.request.outputs
         response = InferResponse(
@@ -65,7 +73,7 @@ class Call:
             new_prediction_id(),
             outcome if wanted is None else {name: outcome[name] for name in wanted},
         )
-        self.answered(response)
+        answered(response)
         self._service.finished(self, "ok")
         self._service.copy_to_shadows(self, outcome)
 
@@ -89,8 +97,13 @@ class Service:
         self.metrics = metrics
         self._shadowing = shadowing
         self._queue_requests = queue_requests
-        self.ongoing = 0
+        self.workload = Workload(self.endpoints)
         self.draining = False
+
+    @property
+    def ongoing(self) -> int:
+        """Requests between arrival and answer."""
+        return self.workload.ongoing
 
     def names(self) -> list[str]:
         return list(self.endpoints)
@@ -120,7 +133,7 @@ class Service:
         Raises:
             Overloaded: too many requests are between arrival and answer.
         """
-        if self.ongoing >= self._queue_requests:
+        if self.workload.ongoing >= self._queue_requests:
             raise Overloaded(f"{self.ongoing} requests are being answered already; try again later")
 
     def submit(
@@ -152,7 +165,7 @@ class Service:
         except TaxiwayError as error:
             self.metrics.request(endpoint.name, variant, code_of(error), time.monotonic() - started)
             raise
-        self.ongoing += 1
+        self.workload.began(started)
         return call
 
     async def infer(self, name: str, version: str | None, decode: Decode, caller: Caller) -> InferResponse:
@@ -186,8 +199,9 @@ class Service:
         }
 
     def finished(self, call: Call, code: str) -> None:
-        self.ongoing -= 1
-        self.metrics.request(call.endpoint.name, call.slot.variant, code, time.monotonic() - call.started)
+        now = time.monotonic()
+        self.workload.ended(call.endpoint.name, call.started, now)
+        self.metrics.request(call.endpoint.name, call.slot.variant, code, now - call.started)
 
     def copy_to_shadows(self, call: Call, outputs: Outputs) -> None:
         """After the answer: it is sent already, and nothing that happens here can change it."""

@@ -1,8 +1,8 @@
 """The `args` and the `user_config` of a Taxiway application in a `serve run` file."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from taxiway.graph import GraphSettings
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
@@ -27,6 +27,18 @@ class ListenerSettings(Settings):
     )
 
 
+def _serve_or_own(value: Any) -> Any:
+    """So that an error names the wrong key, and not each form that was expected."""
+    if value == "serve" or isinstance(value, ListenerSettings):
+        return value
+    if isinstance(value, dict):
+        return ListenerSettings.model_validate(value)
+    raise ValueError(f"expected serve, or the keys of a listener of our own, found {value!r}")
+
+
+ListenerChoice = Annotated[ListenerSettings | Literal["serve"], BeforeValidator(_serve_or_own)]
+
+
 class LimitSettings(Settings):
     """What one request and one replica take at most."""
 
@@ -42,14 +54,22 @@ class LimitSettings(Settings):
 
 
 class AutoscalingSettings(Settings):
-    """How many replicas there are; the latency target counts when `target_p99_ms` is set."""
+    """How many replicas there are: docs/autoscaling.md."""
 
     min_replicas: int = Field(default=1, ge=0, description="0: none while nobody asks; for dedicated variants only")
     max_replicas: int = Field(ge=1)
-    target_ongoing_requests: float = Field(default=32.0, gt=0, description="per replica")
-    target_p99_ms: float | None = Field(default=None, gt=0)
-    upscale_delay_s: float = Field(default=10.0, ge=0)
-    downscale_delay_s: float = Field(default=300.0, ge=0)
+    target_ongoing_requests: float | None = Field(
+        default=None,
+        gt=0,
+        description="per replica; null: 32 for the ingress, 2 for a dedicated variant, which is asked once a batch",
+    )
+    target_p99_ms: float | None = Field(
+        default=None, gt=0, description="of the ingress's slowest endpoint, or of a dedicated variant's calls"
+    )
+    upscale_delay_s: float = Field(default=10.0, ge=0, description="more are needed for so long before they start")
+    downscale_delay_s: float = Field(
+        default=300.0, ge=0, description="fewer are enough for so long before the rest stops; also the last one"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "AutoscalingSettings":
@@ -171,11 +191,21 @@ class ServeSettings(FileSettings):
     endpoints: tuple[EndpointSettings, ...] = Field(min_length=1)
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     feature_store: FeatureStoreSettings | None = None
-    listener: ListenerSettings = ListenerSettings()
+    listener: ListenerChoice = Field(
+        default=ListenerSettings(),
+        description="serve: behind Ray Serve's HTTP and gRPC proxies, for several applications on one port",
+    )
     limits: LimitSettings = LimitSettings()
     ingress: ReplicaSettings = ReplicaSettings()
     admin: AdminSettings = AdminSettings()
     poll_s: float = Field(default=1.0, gt=0, description="how often replicas look for moved aliases and new weights")
+
+    @property
+    def drain_s(self) -> float:
+        """How long a leaving replica may take; behind Serve as long as its longest request."""
+        if isinstance(self.listener, ListenerSettings):
+            return self.listener.drain_s
+        return max(endpoint.timeout_s or self.limits.timeout_s for endpoint in self.endpoints)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ServeSettings":

@@ -22,7 +22,7 @@ import pandas as pd
 from examples.flights import data
 from examples.flights.memory import proportional_set_size_mb
 from examples.flights.prepare import MONTH_TO_SCORE, NOW, REQUEST_COLUMNS, folder
-from serve.settings import ServeSettings
+from serve.settings import ListenerSettings, ServeSettings
 from taxiway.errors import TaxiwayError
 from taxiway.registry import CHAMPION, Registry
 from taxiway.settings import home, parse, read_yaml
@@ -56,7 +56,8 @@ def main() -> int:
     started = time.monotonic()
     try:
         settings = _settings()
-        _check_port(settings.listener.host, settings.listener.port)
+        listener = _listener(settings)
+        _check_port(listener.host, listener.port)
         _run("prepare", "-m", "examples.flights.prepare")
         if Registry(settings.registry).alias(MODEL, CHAMPION) is None:
             print("train: the registry has no champion yet", flush=True)
@@ -76,6 +77,12 @@ def main() -> int:
 def _settings() -> ServeSettings:
     arguments = read_yaml(SERVE_FILE)["applications"][0]["args"]
     return parse(arguments, ServeSettings, f"{SERVE_FILE} args")
+
+
+def _listener(settings: ServeSettings) -> ListenerSettings:
+    if not isinstance(settings.listener, ListenerSettings):
+        raise StepFailedError(f"serve: {SERVE_FILE} has listener: serve; the quickstart needs host and port there")
+    return settings.listener
 
 
 def _check_port(host: str, port: int) -> None:
@@ -223,7 +230,8 @@ def _metrics_targets() -> list[str]:
 
 
 def _url(settings: ServeSettings, path: str) -> str:
-    return f"http://{settings.listener.host}:{settings.listener.port}{path}"
+    listener = _listener(settings)
+    return f"http://{listener.host}:{listener.port}{path}"
 
 
 def _log_file() -> Path:

@@ -1,6 +1,7 @@
 """A real ingress on a real socket, without Ray: what a client sees."""
 
 import contextlib
+import gc
 import gzip
 import json
 import socket
@@ -189,7 +190,7 @@ def test_bad_input_gets_a_4xx_that_names_the_field(
         ("POST", INFER, b"x" * 100_001, 413, "the body has 100001 bytes, at most 100000"),
         ("POST", "/v2/models/nothing/infer", b"{}", 404, "served here: parcel"),
         ("POST", "/v2/models/parcel/versions/7/infer", b"{}", 404, "served here: parcel"),
-        ("GET", "/v2/models/parcel/explain", b"", 404, "no such model, version or operation"),
+        ("GET", "/v2/models/parcel/explain", b"", 404, "parcel has no such version or operation"),
         ("GET", "/etc/passwd", b"", 404, "no such path"),
         ("GET", INFER, b"", 405, "takes POST, not GET"),
         ("DELETE", "/v2/models/parcel", b"", 405, "takes GET, not DELETE"),
@@ -326,6 +327,33 @@ def test_a_port_of_another_application_is_a_clear_error_until_that_has_gone(fold
     first.drain()
     second.listen()
     second.drain()
+
+
+@pytest.mark.parametrize("body", [json.dumps(question(parcels(1))), "{}"], ids=["answered", "refused"])
+def test_a_request_leaves_nothing_for_the_garbage_collector(ingress: Ingress, port: int, body: str) -> None:
+    head = f"POST {INFER} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+
+        def ask(times: int) -> None:
+            for _ in range(times):
+                connection.sendall((head + body).encode())
+                connection.recv(65_536)
+
+        ask(1)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            ask(200)
+            gc.collect()
+            ours = {
+                type(each).__name__ for each in gc.garbage if type(each).__module__.startswith(("serve", "taxiway"))
+            }
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert not ours
 
 
 def test_two_replicas_share_a_port(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mlflow.tracking import MlflowClient
 
 from serve.ingress import Ingress
 from serve.settings import (
@@ -23,7 +24,7 @@ from serve.settings import (
 )
 from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.registry import CHALLENGER, ModelVersion, Registry
-from taxiway.traffic import TrafficSettings
+from taxiway.traffic import TrafficSettings, tag_name
 from tests.integration.test_ingress import INFER, free_port, question
 from tests.tiny_model import parcels, register, registry_settings
 
@@ -69,8 +70,9 @@ def start(folder: Path) -> Iterator[Callable[..., Running]]:
         registry = Registry(registry_settings(folder))
         registry.point("champion", ModelVersion("parcel", "1", ""))
         registry.point(CHALLENGER, ModelVersion("parcel", "2", ""))
+        registry.delete_tag("parcel", tag_name("tests", "parcel"))
         port = free_port()
-        endpoint = EndpointSettings(name="parcel", variants=VARIANTS, **settings)
+        endpoint = EndpointSettings(name="parcel", **{"variants": VARIANTS, **settings})
         listener = ListenerSettings(host="127.0.0.1", port=port, drain_s=1)
         ingress = Ingress(
             "tests",
@@ -281,3 +283,41 @@ def test_the_pages_for_people_show_the_models_columns(start: Callable[..., Runni
             example = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
             response = running.client.request(method, path, json=example)
             assert response.status_code == 200, (path, response.text)
+
+
+def test_weights_arrive_while_another_version_is_still_being_loaded(start: Callable[..., Running]) -> None:
+    running = start()
+    load, begun, go_on = running.ingress.live._load, threading.Event(), threading.Event()
+
+    def load_slowly(*arguments: Any) -> Any:
+        begun.set()
+        go_on.wait(20)
+        return load(*arguments)
+
+    running.ingress.live._load = load_slowly
+    running.registry.point("champion", ModelVersion("parcel", "3", ""))
+    assert begun.wait(10)
+    running.declare(100)
+    eventually(lambda: running.variant() == "challenger", within_s=2.0)
+    assert running.ask({"taxiway-model-version": "1"}).status_code == 200
+    go_on.set()
+    eventually(lambda: running.ask({"taxiway-model-version": "3"}).status_code == 200)
+
+
+def test_a_model_that_leaves_the_registry_does_not_keep_the_others_from_following(
+    start: Callable[..., Running], folder: Path
+) -> None:
+    register(folder, name="other", seed=28)
+    other = VariantSettings(name="other", model="models:/other@champion")
+    running = start(variants=(*VARIANTS, other))
+    MlflowClient(registry_settings(folder).tracking_uri).delete_registered_model("other")
+    running.registry.point("champion", ModelVersion("parcel", "3", ""))
+    eventually(lambda: running.ask().headers["taxiway-model-version"] == "3")
+    running.declare(100)
+    eventually(lambda: running.variant() == "challenger", within_s=2.0)
+
+    def status() -> Any:
+        return running.client.get("/-/status").json()["endpoints"]["parcel"]["variants"]["other"]
+
+    eventually(lambda: "other" in (status()["error"] or ""))
+    assert status()["version"] == "1"
