@@ -327,7 +327,9 @@ class HttpProtocol(asyncio.Protocol):
             if now > self._closing_at:
                 self._transport.close()
         elif self._answering is not None:
-            return
+            if self._half_closed and self._parser.get_http_version() == "1.1":
+                # Who has gone altogether resets the connection at this; who still reads waits on.
+                self._transport.write(_PROCESSING)
         elif self._receiving and now - self._since > self._bounds.receive_s:
             if self._last is not None:
                 self._transport.close()
@@ -336,6 +338,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
 
 
+_PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 _RETRY: Header = (b"retry-after", b"1")
 
 

@@ -136,7 +136,9 @@ def triton_http(address: str) -> Client:
 
 def triton_grpc(address: str) -> Client:
     def connect() -> tuple[Ask, Callable[[], None]]:
-        client = tritonclient.grpc.InferenceServerClient(address)
+        # Otherwise clients in one process share a connection.
+        own_connection = [("grpc.use_local_subchannel_pool", 1)]
+        client = tritonclient.grpc.InferenceServerClient(address, channel_args=own_connection)
 
         def ask(seed: int) -> tuple[str, str, float]:
             answer = client.infer("parcel", _TENSORS_GRPC[seed], client_timeout=30)

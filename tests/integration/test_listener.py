@@ -297,6 +297,24 @@ def test_a_client_that_goes_away_cancels_its_request(start: Callable[..., Runnin
     _until(lambda: application.cancelled == ["/slow"])
 
 
+def test_a_client_that_closes_its_connection_politely_cancels_its_request(start: Callable[..., Running]) -> None:
+    application = Never()
+    with start(application).connect() as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        _until(lambda: application.begun == 1)
+    _until(lambda: application.cancelled == ["/slow"])
+
+
+def test_a_client_that_has_closed_its_side_and_reads_on_cancels_nothing(start: Callable[..., Running]) -> None:
+    application = Never()
+    with start(application).connect() as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(3.5)
+        assert application.cancelled == []
+        assert set(connection.recv(1000).splitlines()) == {b"HTTP/1.1 102 Processing", b""}
+
+
 def test_metrics_that_can_not_be_handed_over_do_not_end_the_server(start: Callable[..., Running]) -> None:
     calls = []
 
