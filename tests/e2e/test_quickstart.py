@@ -166,7 +166,8 @@ def test_the_commands_of_the_readme_work_as_they_are_written(quickstart: Quickst
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "flight-delay/champion: models:/flight-delay@champion is version 1" in done.stdout
-    assert len(json.loads(re.findall(r'\{"model_name".*\}', done.stdout)[0])["outputs"][0]["data"]) == 2
+    answer, _ = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index('{"model_name"') :])
+    assert len(answer["outputs"][0]["data"]) == 2
     assert "written   27,268 rows" in done.stdout
 
 
