@@ -1,0 +1,1 @@
+"""The scoring job as the peers' documentation shows it; each program needs nothing of Taxiway."""
