@@ -1,43 +1,67 @@
 """What a job says about itself: what it read, wrote and set aside, and that the sums agree."""
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.inputs.storage import below, locate, storage_error
+from batch.output.store import Store
 from batch.pieces import PartFile, PieceResult
-from batch.plan import Plan
+from batch.run_plan import PlannedFile, RunPlan, UnreadableFile
+from batch.summaries import LabelSummary, NumberSummary, OutputSummary
 from taxiway.errors import JobError
 from taxiway.settings import Settings
 
+_AT_A_TIME = 16
 
-class InputEntry(Settings):
-    """A file that was read."""
 
-    path: str
-    rows: int
+class PieceShare(Settings):
+    """Of a piece that could not be read to its end: what is missing and why."""
+
+    piece: int
+    file: str
+    rows_missing: int | None
+    reason: str
 
 
 class Manifest(Settings):
-    """`_manifest.json` of a finished job."""
+    """`_manifest.json` of a finished job.
+
+    Attributes:
+        settings: those that decide what the output holds, as JSON texts.
+        inputs: the files as they were when the run began.
+        left_out: files that could not be read at all.
+        skipped: pieces that could not be read to their end.
+        resumed_pieces: those that earlier attempts had finished.
+    """
 
     job_id: str
     model: str
     model_name: str
     model_version: str
+    model_digest: str
+    compared: str | None
     input: str
     output: str
-    inputs: tuple[InputEntry, ...]
+    settings: dict[str, str]
+    inputs: tuple[PlannedFile, ...]
+    left_out: tuple[UnreadableFile, ...]
+    skipped: tuple[PieceShare, ...]
     parts: tuple[PartFile, ...]
     quarantine: tuple[PartFile, ...]
     rows_read: int
     rows_written: int
     rows_rejected: int
+    rows_filtered: int
     rejects: dict[str, int]
+    scores: dict[str, OutputSummary]
     started: datetime
     ended: datetime
+    resumed_pieces: int
     seconds_by_stage: dict[str, float]
 
     @property
@@ -46,56 +70,100 @@ class Manifest(Settings):
 
 
 def make_manifest(
-    plan: Plan,
-    output: Path,
-    job_id: str,
+    plan: RunPlan,
+    places: tuple[str, str],
     results: Sequence[PieceResult],
-    started: datetime,
-    seconds_by_stage: dict[str, float],
+    scores: Mapping[str, NumberSummary | LabelSummary],
+    times: tuple[datetime, datetime],
+    seconds_by_stage: Mapping[str, float],
+    resumed_pieces: int = 0,
 ) -> Manifest:
-    """The sums of what the actors said."""
+    """The sums of what the actors said.
+
+    Args:
+        places: input and output.
+        times: when this attempt began, and now.
+    """
     results = sorted(results, key=lambda result: result.piece)
     codes: Counter[str] = Counter()
     for result in results:
         codes.update(result.rejects)
     return Manifest(
-        job_id=job_id,
-        model=plan.settings.model,
-        model_name=plan.version.name,
-        model_version=plan.version.version,
-        input=plan.settings.input,
-        output=str(output),
-        inputs=tuple(InputEntry(path=file.path, rows=file.rows) for file in plan.files),
-        parts=tuple(result.part for result in results),
+        job_id=plan.job_id,
+        model=plan.model.asked,
+        model_name=plan.model.name,
+        model_version=plan.model.version,
+        model_digest=plan.model.digest,
+        compared=f"models:/{plan.compare.name}/{plan.compare.version}" if plan.compare else None,
+        input=places[0],
+        output=places[1],
+        settings=plan.settings,
+        inputs=plan.files,
+        left_out=plan.unreadable,
+        skipped=tuple(_share(plan, result) for result in results if result.skipped is not None),
+        parts=tuple(part for result in results for part in result.parts),
         quarantine=tuple(result.quarantine for result in results if result.quarantine),
         rows_read=sum(result.rows for result in results),
-        rows_written=sum(result.part.rows for result in results),
+        rows_written=sum(result.written for result in results),
         rows_rejected=codes.total(),
+        rows_filtered=sum(result.filtered for result in results),
         rejects=dict(codes.most_common()),
-        started=started,
-        ended=started + timedelta(seconds=sum(seconds_by_stage.values())),
-        seconds_by_stage=seconds_by_stage,
+        scores=dict(scores),
+        started=times[0],
+        ended=times[1],
+        resumed_pieces=resumed_pieces,
+        seconds_by_stage=dict(seconds_by_stage),
     )
 
 
-def check_sums(manifest: Manifest, staging: Path) -> None:
-    """Every row of the input's footers stands in exactly one of the two outputs' footers.
+def _share(plan: RunPlan, result: PieceResult) -> PieceShare:
+    planned = plan.pieces[result.piece].rows
+    missing = planned - result.rows if planned is not None else None
+    return PieceShare(piece=result.piece, file=result.file, rows_missing=missing, reason=result.skipped or "")
+
+
+def check_sums(plan: RunPlan, manifest: Manifest, results: Sequence[PieceResult], store: Store) -> None:
+    """Every piece is done once; each of its rows stands in exactly one of the two outputs, or was filtered.
 
     Raises:
-        JobError: it does not.
+        JobError: it is not so.
     """
-    in_input = sum(file.rows for file in manifest.inputs)
-    on_disk = {
-        "written": _rows_on_disk(staging, manifest.parts),
-        "rejected": _rows_on_disk(staging, manifest.quarantine),
-    }
-    said = {"written": manifest.rows_written, "rejected": manifest.rows_rejected}
-    if on_disk != said or sum(on_disk.values()) != in_input or manifest.rows_read != in_input:
-        raise JobError(
-            f"the sums do not agree: the input holds {in_input} rows, the actors read {manifest.rows_read} "
-            f"and report {said}, the files hold {on_disk}; nothing was published"
-        )
+    done = Counter(result.piece for result in results)
+    for piece in plan.pieces:
+        if done.pop(piece.number, 0) != 1:
+            raise JobError(f"the sums do not agree: piece {piece.number} is not done once; nothing was published")
+    if done:
+        raise JobError(f"the sums do not agree: there is no piece {min(done)}; nothing was published")
+    for result in results:
+        planned = plan.pieces[result.piece].rows
+        accounted = result.written + result.rejected + result.filtered
+        if result.rows != accounted or (planned is not None and result.skipped is None and result.rows != planned):
+            raise JobError(
+                f"the sums do not agree: piece {result.piece} has {planned} rows, {result.rows} were read, "
+                f"{result.written} written, {result.rejected} rejected, {result.filtered} filtered; "
+                "nothing was published"
+            )
+    _check_footers(manifest, store)
 
 
-def _rows_on_disk(folder: Path, files: Sequence[PartFile]) -> int:
-    return sum(pq.read_metadata(folder / file.path).num_rows for file in files)
+def _check_footers(manifest: Manifest, store: Store) -> None:
+    files = [*manifest.parts, *manifest.quarantine]
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        found = list(pool.map(lambda file: _rows_in(store, file.path), files))
+    for file, rows in zip(files, found, strict=True):
+        if rows != file.rows:
+            raise JobError(
+                f"the sums do not agree: {file.path} holds {rows} rows, its commit record says {file.rows}; "
+                "nothing was published"
+            )
+
+
+def _rows_in(store: Store, path: str) -> int:
+    system, inside = locate(below(store.root, path))
+    try:
+        with system.open_input_file(inside) as source:
+            return int(pq.read_metadata(source).num_rows)
+    except pa.ArrowInvalid as error:
+        raise JobError(f"{path}, which was just written, can't be read: {error}; nothing was published") from error
+    except OSError as error:
+        raise storage_error(f"{path}, which was just written, can't be read", store.root, error) from error

@@ -1,31 +1,35 @@
 """Scores pieces: read, convert, complete, predict, write. One lives in each actor, and needs no Ray."""
 
 import logging
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import fs
 
-from batch.parts import first_rejects, part_table, quarantine_table, write_part
-from batch.pieces import PartFile, Piece, PieceResult
-from batch.reader import PieceReader
-from batch.schema import STAMPS, needs_moments, quarantine_schema, read_names, wanted_columns
+from batch.filters import Filter, parse_filter
+from batch.inputs.ahead import ahead
+from batch.inputs.reading import PieceReader, RawBatch, Reading
+from batch.inputs.storage import is_remote, storage_error
+from batch.model import ScoringModel
+from batch.output.parts import PartsForm, PieceFiles, first_rejects, part_table, quarantine_table
+from batch.output.workspace import Workspace
+from batch.pieces import Piece, PieceResult
+from batch.schema import COMPARED, STAMPS, needs_moments, quarantine_schema, read_names, wanted_columns
 from batch.settings import ScoreSettings
+from batch.summaries import LabelSummary, NumberSummary, merge, summarize
 from taxiway.arrow_columns import convert, missing_rows, moments
 from taxiway.errors import JobError
 from taxiway.feature_binding import FeatureViewBinding
-from taxiway.registry import LoadedModel, ModelVersion, Registry
-from taxiway.scoring import Scored, score
-from taxiway.signature import Array, Columns, Reject, take
+from taxiway.scoring import Predictor, Scored, score
+from taxiway.signature import Array, Columns, Reject, RejectCode, take
 
-QUARANTINE = "_quarantine"
 JoinFeatures = Callable[[Sequence[FeatureViewBinding], Columns, Array], dict[str, Array]]
 """Reads every feature of some views for each row as of that row's moment."""
+Summaries = Mapping[str, NumberSummary | LabelSummary]
 
 _log = logging.getLogger(__name__)
 
@@ -35,148 +39,234 @@ class ScorerSpec:
     """All that a scorer needs to know, in a form that travels to another process."""
 
     settings: ScoreSettings
-    version: ModelVersion
+    model: ScoringModel
+    compared: ScoringModel | None
     schema: pa.Schema
-    job_id: str
-    staging: str
+    reading: Reading
+    workspace: Workspace
     home: str
 
-
-@dataclass(frozen=True)
-class _Inputs:
-    """A piece as the model takes it; the rows of `rejects` hold placeholders."""
-
-    table: pa.Table
-    columns: dict[str, Array]
-    moments: Array
-    rejects: list[Reject]
-
     @property
-    def good(self) -> Array:
-        refused = np.concatenate([[], *(reject.rows for reject in self.rejects)])
-        return np.setdiff1d(np.arange(self.table.num_rows), refused).astype(np.intp)
+    def models(self) -> tuple[ScoringModel, ...]:
+        return (self.model,) if self.compared is None else (self.model, self.compared)
+
+
+@dataclass
+class _Counts:
+    rows: int = 0
+    filtered: int = 0
+    rejects: Counter[str] = field(default_factory=Counter)
+    scores: Summaries = field(default_factory=dict)
 
 
 class PieceScorer:
-    """Writes a part file, and a quarantine file where rows are refused, for each piece.
+    """Writes a part file, a quarantine file where rows are refused, and the commit record of each piece.
 
     A piece that is scored again after a crash writes the same files again.
+
+    Args:
+        predictors: of the model, and of the one that it is compared with.
     """
 
-    def __init__(self, spec: ScorerSpec, model: LoadedModel, join_features: JoinFeatures) -> None:
-        self._spec, self._settings = spec, spec.settings
-        self._package, self._predictor = model.package, model.predictor
-        self._join_features = join_features
-        self._stamps = dict(zip(STAMPS, (spec.version.name, spec.version.version, spec.job_id), strict=True))
-        self._reader = PieceReader(lambda schema: read_names(self._package, schema, self._settings))
-        self._originals = PieceReader(lambda schema: schema.names)
+    def __init__(
+        self, spec: ScorerSpec, predictors: Sequence[Predictor], join_features: JoinFeatures, actor: str = ""
+    ) -> None:
+        self._spec, self._settings, self._actor = spec, spec.settings, actor
+        self._predictors, self._join_features = predictors, join_features
+        self._filter: Filter | None = parse_filter(spec.settings.filter) if spec.settings.filter else None
+        self._stamps = dict(zip(STAMPS, (spec.model.name, spec.model.version, spec.workspace.job_id), strict=True))
+        compression = spec.settings.compression
+        self._form = PartsForm(
+            spec.schema,
+            quarantine_schema(spec.schema),
+            spec.settings.partition_by,
+            "NONE" if compression == "none" else compression,
+        )
+        self._reader = PieceReader(spec.reading, lambda names: read_names(spec.models, names, spec.settings))
 
-    def score(self, piece: Piece) -> PieceResult:
-        """Raises JobError when the piece can't be read or written."""
+    def score(self, piece: Piece, attempt: int = 1) -> PieceResult:
+        """Commits the piece.
+
+        Raises:
+            JobError: it can't be read or written.
+            TryLater: the storage is away.
+        """
         started, clock = time.time(), time.perf_counter()
         try:
-            inputs = self._inputs(piece)
-            scored = self._scored(inputs)
-            part = self._write_part(piece, inputs, scored)
-            first = first_rejects([*inputs.rejects, *scored.rejects])
-            quarantine = self._write_quarantine(piece, inputs, first) if first else None
-        except (OSError, pa.ArrowException) as error:
+            with PieceFiles(self._spec.workspace, piece.number, self._form) as files:
+                counts, skipped = self._scored(piece, files)
+                parts, quarantine = files.close()
+            first = piece.spans[0] if piece.spans else None
+            result = PieceResult(
+                piece=piece.number,
+                file=first.file if first else "",
+                files=len({span.file for span in piece.spans}),
+                partition=_common_partition(piece),
+                rows=counts.rows,
+                filtered=counts.filtered,
+                parts=parts,
+                quarantine=quarantine,
+                rejects=dict(counts.rejects),
+                bytes_read=piece.size,
+                started_s=started,
+                ended_s=time.time(),
+                seconds=time.perf_counter() - clock,
+                actor=self._actor,
+                attempt=attempt,
+                scores=dict(counts.scores),
+                skipped=skipped,
+            )
+            self._spec.workspace.commit(result)
+        except OSError as error:
             _log.exception("piece %d failed", piece.number)
-            raise JobError(f"{piece.file}, from row {piece.first_row} of the input on: {error}") from error
-        return PieceResult(
-            piece=piece.number,
-            rows=piece.rows,
-            part=part,
-            quarantine=quarantine,
-            rejects=dict(Counter(code for code, _, _ in first.values())),
-            started_s=started,
-            seconds=time.perf_counter() - clock,
-        )
+            raise storage_error(f"piece {piece.number}", self._spec.workspace.store.root, error) from error
+        return result
 
-    def _inputs(self, piece: Piece) -> _Inputs:
-        table = self._reader.read(piece)
-        row_id, timestamp = self._settings.row_id, self._settings.event_timestamp
-        if row_id not in table.column_names:
-            numbers = pa.array(np.arange(piece.first_row, piece.first_row + piece.rows))
-            table = table.append_column(row_id, numbers)
-        rejects = missing_rows(row_id, "row id", table.column(row_id))
-        columns, when = {}, np.empty(0, "datetime64[us]")
-        for column in wanted_columns(self._package, table.schema):
+    def _scored(self, piece: Piece, files: PieceFiles) -> tuple[_Counts, str | None]:
+        counts = _Counts()
+        batches: Iterable[RawBatch] = self._reader.batches(piece)
+        if piece.spans and is_remote(piece.spans[0].file):
+            batches = ahead(batches)
+        iterator = iter(batches)
+        while True:
+            try:
+                batch = next(iterator, None)
+            except (OSError, pa.ArrowException, ValueError) as error:
+                self._reader.close()
+                return counts, self._unreadable(piece, error)
+            if batch is None:
+                return counts, None
+            self._score_batch(batch, files, counts)
+
+    def _unreadable(self, piece: Piece, error: Exception) -> str:
+        """Why a file could not be read to its end, where the settings say to go on without the rest of the piece."""
+        where = piece.spans[0]
+        name = where.file if len(piece.spans) == 1 else f"{where.file} or one of the {len(piece.spans) - 1} after it"
+        if isinstance(error, OSError) and is_remote(where.file):
+            raise storage_error(f"input: {name}", where.file, error) from error
+        if self._settings.on_corrupt_file == "skip":
+            return f"{name}: {error}"
+        _log.exception("piece %d can't be read", piece.number)
+        raise JobError(f"input: {name}: can't be read: {error}; on_corrupt_file: skip goes on without it") from error
+
+    def _score_batch(self, batch: RawBatch, files: PieceFiles, counts: _Counts) -> None:
+        counts.rows += batch.table.num_rows + len(batch.malformed)
+        self._refuse_malformed(batch, files, counts)
+        kept, positions = self._filtered(batch)
+        counts.filtered += batch.table.num_rows - kept.table.num_rows
+        if not kept.table.num_rows:
+            return
+        answers, rejects = self._answers(kept)
+        first = first_rejects(rejects)
+        if first:
+            self._refuse(kept, positions, first, files)
+            counts.rejects.update(code for code, _, _ in first.values())
+        counts.scores = merge(counts.scores, {name: summarize(values) for name, values in answers.outputs.items()})
+        names = list(dict.fromkeys([self._settings.row_id, *self._settings.keep]))
+        shown = kept.table.select([name for name in names if name in kept.table.column_names])
+        if len(answers.rows) != kept.table.num_rows:
+            shown = shown.take(answers.rows)
+        stamps: dict[str, str | None] = dict(self._stamps)
+        if self._spec.compared is not None:
+            stamps[COMPARED] = self._spec.compared.version
+        files.write(part_table(self._spec.schema, shown, answers.outputs, stamps))
+
+    def _filtered(self, batch: RawBatch) -> tuple[RawBatch, Array | None]:
+        """The rows that the filter leaves, and where they stood; None when it leaves all."""
+        if self._filter is None:
+            return batch, None
+        try:
+            mask = self._filter.mask(batch.table).to_numpy()
+        except ValueError as error:
+            raise JobError(str(error)) from error
+        if mask.all():
+            return batch, None
+        positions = np.flatnonzero(mask)
+        places = np.cumsum(mask) - 1
+        refused = []
+        for reject in batch.refused:
+            stays = mask[reject.rows]
+            reasons = [reason for reason, stay in zip(reject.reasons, stays, strict=True) if stay]
+            refused.append(Reject(places[reject.rows[stays]], reject.code, reject.field, reasons))
+        return replace(batch, table=batch.table.take(positions), refused=refused), positions
+
+    def _answers(self, batch: RawBatch) -> tuple[Scored, list[Reject]]:
+        """Answers of the first model, with those of the second beside them, and all that is against some row."""
+        own = [
+            *batch.refused,
+            *missing_rows(self._settings.row_id, "row id", batch.table.column(self._settings.row_id)),
+        ]
+        main = self._asked(self._spec.model, self._predictors[0], batch.table, own)
+        if self._spec.compared is None or self._settings.compare is None:
+            return main, main.rejects
+        other = self._asked(self._spec.compared, self._predictors[1], batch.table, own)
+        outputs = dict(main.outputs)
+        for column in self._spec.compared.signature.outputs:
+            values = _at(other, column.name, main.rows)
+            outputs[column.name + self._settings.compare.suffix] = values
+        return Scored(main.rows, outputs, main.rejects), main.rejects
+
+    def _asked(self, model: ScoringModel, predictor: Predictor, table: pa.Table, own: Sequence[Reject]) -> Scored:
+        """Answers and rejects by their positions in the table; refused rows hold placeholders until then."""
+        rejects, columns = list(own), {}
+        when = np.empty(0, "datetime64[us]")
+        for column in wanted_columns(model, table.schema):
             columns[column.name], refused = convert(column, table.column(column.name))
             rejects += refused
-        if needs_moments(self._package, table.column_names):
-            when, refused = moments(timestamp, table.column(timestamp))
+        if needs_moments(model, table.column_names):
+            name = self._settings.event_timestamp
+            when, refused = moments(name, table.column(name))
             rejects += refused
-        return _Inputs(table, columns, when, rejects)
-
-    def _scored(self, inputs: _Inputs) -> Scored:
-        """Answers and rejects by their positions in the piece."""
-        good = inputs.good
+        if not rejects:
+            return self._score(model, predictor, columns, when, table.num_rows)
+        good = np.setdiff1d(np.arange(table.num_rows), np.concatenate([reject.rows for reject in rejects]))
         if not len(good):
-            return Scored(good, {}, [])
-        when = inputs.moments[good] if len(inputs.moments) else inputs.moments
-        scored = score(
-            take(inputs.columns, good),
-            self._package.signature,
-            self._package.features,
-            lambda views, columns: self._join_features(views, columns, when),
-            self._predictor,
+            return Scored(good, {}, rejects)
+        scored = self._score(model, predictor, take(columns, good), when[good] if len(when) else when, len(good))
+        later = [replace(reject, rows=good[reject.rows]) for reject in scored.rejects]
+        return Scored(good[scored.rows], scored.outputs, rejects + later)
+
+    def _score(
+        self, model: ScoringModel, predictor: Predictor, columns: dict[str, Array], when: Array, rows: int
+    ) -> Scored:
+        return score(
+            columns,
+            model.signature,
+            model.features,
+            lambda views, keys: self._join_features(views, keys, when),
+            predictor,
         )
-        rejects = [replace(reject, rows=good[reject.rows]) for reject in scored.rejects]
-        return Scored(good[scored.rows], scored.outputs, rejects)
 
-    def _write_part(self, piece: Piece, inputs: _Inputs, scored: Scored) -> PartFile:
-        kept = inputs.table.select(list(dict.fromkeys([self._settings.row_id, *self._settings.keep])))
-        table = part_table(self._spec.schema, kept.take(scored.rows), scored.outputs, self._stamps)
-        return self._write(self._name(piece), table)
+    def _refuse(
+        self, batch: RawBatch, positions: Array | None, first: dict[int, tuple[str, str, str]], files: PieceFiles
+    ) -> None:
+        places = np.array(list(first), dtype=np.int64)
+        originals = batch.originals((places if positions is None else positions[places]).tolist())
+        row_ids = batch.table.column(self._settings.row_id).take(places)
+        files.refuse(quarantine_table(self._form.quarantine, row_ids, originals, list(first.values()), self._stamps))
 
-    def _write_quarantine(self, piece: Piece, inputs: _Inputs, described: dict[int, tuple[str, str, str]]) -> PartFile:
-        positions = np.array(list(described), dtype=np.int64)
-        table = quarantine_table(
-            quarantine_schema(self._spec.schema),
-            inputs.table.column(self._settings.row_id).take(positions),
-            self._originals.read(piece).take(positions),
-            list(described.values()),
-            self._stamps,
-        )
-        return self._write(f"{QUARANTINE}/{self._name(piece)}", table)
-
-    def _name(self, piece: Piece) -> str:
-        return f"part-{piece.number:05d}-{self._spec.job_id}.parquet"
-
-    def _write(self, path: str, table: pa.Table) -> PartFile:
-        return write_part(fs.LocalFileSystem(), self._spec.staging, path, table)
+    def _refuse_malformed(self, batch: RawBatch, files: PieceFiles, counts: _Counts) -> None:
+        if not batch.malformed:
+            return
+        texts = [text for text, _ in batch.malformed]
+        described = [(str(RejectCode.MALFORMED_ROW), "", reason) for _, reason in batch.malformed]
+        row_ids = pa.nulls(len(texts), self._form.quarantine.field(0).type)
+        files.refuse(quarantine_table(self._form.quarantine, row_ids, texts, described, self._stamps))
+        counts.rejects[str(RejectCode.MALFORMED_ROW)] += len(texts)
 
 
-def load_scorer(spec: ScorerSpec) -> PieceScorer:
-    """Loads the model and opens the feature store, once for each actor.
-
-    Raises:
-        TaxiwayError: one of them can't be had.
-    """
-    # Feast and the embedded registry look for their files there; an actor may run on another node.
-    os.environ["TAXIWAY_HOME"] = spec.home
-    model = Registry(spec.settings.registry).load(spec.version)
-    return PieceScorer(spec, model, _join(spec.settings) if model.package.features else _nothing)
+def _at(scored: Scored, name: str, rows: Array) -> Any:
+    """One output at some positions; None where there is no answer."""
+    if np.array_equal(scored.rows, rows):
+        return scored.outputs.get(name, np.empty(0))
+    place = {int(row): index for index, row in enumerate(scored.rows)}
+    values = scored.outputs.get(name, np.empty(0)).tolist()
+    found = [values[place[int(row)]] if int(row) in place else None for row in rows]
+    return np.array(found, dtype=np.object_)
 
 
-def _join(settings: ScoreSettings) -> JoinFeatures:
-    if settings.feature_store is None:
-        return _nothing
-    from taxiway.features import HistoricalFeatures, open_store  # takes seconds; many models read no features
-
-    features = HistoricalFeatures(open_store(settings.feature_store))
-
-    def join(views: Sequence[FeatureViewBinding], columns: Columns, when: Array) -> dict[str, Array]:
-        try:
-            return features.read(views, columns, when)
-        except Exception as error:
-            _log.exception("the join of features failed")
-            names = ", ".join(view.name for view in views)
-            raise JobError(f"the features of {names} can't be joined: {type(error).__name__}: {error}") from error
-
-    return join
-
-
-def _nothing(views: Sequence[FeatureViewBinding], columns: Columns, when: Array) -> dict[str, Array]:
-    raise JobError("feature_store: the model reads features, and no store is configured")
+def _common_partition(piece: Piece) -> dict[str, str | None]:
+    partitions = [span.partition for span in piece.spans]
+    if not partitions or any(partition != partitions[0] for partition in partitions):
+        return {}
+    return dict(partitions[0])

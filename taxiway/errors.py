@@ -4,7 +4,11 @@
     ├── ConfigError              the operator: a config file or its environment can't be used
     ├── PackageError             the model's author: a registered version can't be used as a model package
     ├── RegistryError            the operator: the registry does not answer, or does not hold what was asked
+    │   └── RegistryAway         it does not answer; the same again may succeed later
     ├── JobError                 the operator: a scoring or retraining job can't go on
+    │   ├── TooManyRejects       more rows were set aside than the settings allow
+    │   ├── OutputHeld           another job writes to the same output
+    │   └── TryLater             a storage or a cluster is away; the same command goes on later
     ├── RequestError             the caller, by changing the request                      400
     │   ├── MalformedRequest     the body is not a request of this protocol
     │   ├── InvalidInput         an input has a wrong name, datatype, shape or value
@@ -54,10 +58,34 @@ class RegistryError(TaxiwayError):
     code = "registry"
 
 
+class RegistryAway(RegistryError):
+    """Raise when the registry does not answer at all: nothing is known about what was asked."""
+
+    code = "registry_away"
+
+
 class JobError(TaxiwayError):
     """Raise when a job can't go on; what it has finished stays."""
 
     code = "job"
+
+
+class TooManyRejects(JobError):
+    """Raise when more rows were set aside than the settings allow; say where they are."""
+
+    code = "too_many_rejects"
+
+
+class OutputHeld(JobError):
+    """Raise when another job writes to the same output; say who."""
+
+    code = "output_held"
+
+
+class TryLater(JobError):
+    """Raise when a storage or a cluster does not answer: the same command goes on later."""
+
+    code = "try_later"
 
 
 class RequestError(TaxiwayError):

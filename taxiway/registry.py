@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
 
-from taxiway.errors import ConfigError, RegistryError
+from taxiway.errors import ConfigError, RegistryAway, RegistryError
 from taxiway.flavors.torch import Precision
 from taxiway.package import ModelPackage, load_package
 from taxiway.scoring import Predictor
@@ -24,6 +24,7 @@ from taxiway.settings import RegistrySettings
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter for an alias
+_AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 _PASSWORD = re.compile(r"//[^/@\s]*@")
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
@@ -99,9 +100,10 @@ class Registry:
         try:
             yield client
         except MlflowException as error:
-            raise RegistryError(f"{what}: the registry {self._where} says: {_told(error)}") from error
+            kind = RegistryAway if _is_away(error) else RegistryError
+            raise kind(f"{what}: the registry {self._where} says: {_told(error)}") from error
         except (OSError, SQLAlchemyError) as error:
-            raise RegistryError(f"{what}: the registry {self._where} does not answer: {_told(error)}") from error
+            raise RegistryAway(f"{what}: the registry {self._where} does not answer: {_told(error)}") from error
 
     def resolve(self, uri: str) -> ModelVersion:
         """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means now.
@@ -123,6 +125,21 @@ class Registry:
                     raise
                 raise RegistryError(f"{uri} is not in the registry {self._where}: {_told(error)}") from error
 
+    def fetch(self, version: ModelVersion) -> Path:
+        """A folder of this machine with the files of a version.
+
+        Raises:
+            RegistryError: they can't be had.
+        """
+        try:
+            folder = mlflow.artifacts.download_artifacts(
+                artifact_uri=version.uri, tracking_uri=self._settings.tracking_uri
+            )
+        except (MlflowException, OSError) as error:
+            kind = RegistryAway if _is_away(error) else RegistryError
+            raise kind(f"the artifacts of {version.uri} can't be had: {_told(error)}") from error
+        return Path(folder)
+
     def load(
         self,
         version: ModelVersion,
@@ -137,14 +154,11 @@ class Registry:
             RegistryError: its artifacts can't be had.
             PackageError: it can't be used.
         """
-        try:
-            folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=version.uri, tracking_uri=self._settings.tracking_uri
-            )
-        except (MlflowException, OSError) as error:
-            raise RegistryError(f"the artifacts of {version.uri} can't be had: {_told(error)}") from error
         package, predictor = load_package(
-            Path(folder), require_signature=not accept_without_signature, device=device, precision=precision
+            self.fetch(version),
+            require_signature=not accept_without_signature,
+            device=device,
+            precision=precision,
         )
         return LoadedModel(version, package, predictor)
 
@@ -217,6 +231,13 @@ def parts_of(uri: str) -> tuple[str, str | None, str | None]:
 def model_name(uri: str) -> str:
     """The registered model that a URI is about; raises as `parts_of`."""
     return parts_of(uri)[0]
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether a server did not answer, or not with sense. The transport's own errors have no number of the system."""
+    if isinstance(error, MlflowException):
+        return error.error_code in _AWAY
+    return isinstance(error, OSError) and error.errno is None
 
 
 def _told(error: Exception) -> str:

@@ -52,6 +52,7 @@ class RejectCode(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_ENTITY = "unknown_entity"
     MODEL_FAILED = "model_failed"
+    MALFORMED_ROW = "malformed_row"
 
 
 @dataclass(frozen=True)

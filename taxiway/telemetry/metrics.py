@@ -1,12 +1,18 @@
-"""Every metric that Taxiway exports, declared once. Ray's agent on each node exposes them with the prefix `ray_`."""
+"""Every metric that Taxiway exports, declared once.
+
+Ray's agent on each node exposes them with the prefix `ray_`; those of `LastRunMetrics` are pushed, without it.
+"""
 
 from collections import Counter as Tally
+from collections.abc import Mapping
 
-from ray.util.metrics import Counter, Histogram
+import prometheus_client
+from ray.util.metrics import Counter, Gauge, Histogram
 
 _LATENCY_BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
 _ROW_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384]
 _DIFFERENCE_BUCKETS = [1e-9, 1e-6, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 100.0]
+_PIECE_BUCKETS_S = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0]
 Labels = tuple[str, ...]
 
 
@@ -95,3 +101,69 @@ class ServingMetrics:
         for name, labels, value in observed:
             histogram = self._histograms[name]
             histogram.observe(value, dict(zip(histogram._tag_keys, labels, strict=True)))
+
+
+class JobMetrics:
+    """What the driver of a scoring job counts while it runs; they are gone when it has ended.
+
+    Labels: model and version (of the registry), outcome and code (closed lists).
+    """
+
+    def __init__(self, model: str, version: str) -> None:
+        keys = ("model", "version")
+        self._tags = {"model": model, "version": version}
+        self._rows = Counter(
+            "taxiway_job_rows_total", "Rows that were written, rejected or filtered.", (*keys, "outcome")
+        )
+        self._rejects = Counter("taxiway_job_rejects_total", "Rows that were set aside.", (*keys, "code"))
+        self._pieces = Histogram(
+            "taxiway_job_piece_duration_seconds",
+            "From an actor's begin with a piece to its commit.",
+            _PIECE_BUCKETS_S,
+            keys,
+        )
+        self._progress = Gauge("taxiway_job_progress_ratio", "Share of the input that is done, 0 to 1.", keys)
+
+    def piece(self, written: int, filtered: int, rejects: Mapping[str, int], duration_s: float) -> None:
+        """A piece is done."""
+        outcomes = {"written": written, "filtered": filtered, "rejected": sum(rejects.values())}
+        for outcome, rows in outcomes.items():
+            if rows:
+                self._rows.inc(rows, self._tags | {"outcome": outcome})
+        for code, rows in rejects.items():
+            if rows:
+                self._rejects.inc(rows, self._tags | {"code": code})
+        self._pieces.observe(duration_s, self._tags)
+
+    def progress(self, share: float) -> None:
+        self._progress.set(share, self._tags)
+
+
+class LastRunMetrics:
+    """How the last run of a scoring job went, for a Pushgateway, which keeps it until the next run.
+
+    They are gauges: each run starts at zero, and a Pushgateway does not add up.
+    """
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+
+    def ended(self, time_s: float, exit_status: int) -> None:
+        """Every run; `time_s` is since 1970."""
+        self._gauge("taxiway_job_last_run_timestamp_seconds", "When the last run ended.").set(time_s)
+        self._gauge("taxiway_job_last_run_exit_status", "What it ended with; 0 is success.").set(exit_status)
+        if exit_status == 0:
+            self._gauge("taxiway_job_last_success_timestamp_seconds", "When a run last published.").set(time_s)
+
+    def counted(self, written: int, filtered: int, rejects: Mapping[str, int], duration_s: float) -> None:
+        """A run that had a plan; an attempt that went on counts what was done before too, except for the time."""
+        rows = self._gauge("taxiway_job_last_run_rows", "Rows by what became of them.", ("outcome",))
+        for outcome, count in (("written", written), ("filtered", filtered), ("rejected", sum(rejects.values()))):
+            rows.labels(outcome).set(count)
+        codes = self._gauge("taxiway_job_last_run_rejects", "Rows that were set aside.", ("code",))
+        for code, count in rejects.items():
+            codes.labels(code).set(count)
+        self._gauge("taxiway_job_last_run_seconds", "From the command to the end.").set(duration_s)
+
+    def _gauge(self, name: str, description: str, labels: Labels = ()) -> prometheus_client.Gauge:
+        return prometheus_client.Gauge(name, description, labels, registry=self.registry)

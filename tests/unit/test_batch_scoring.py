@@ -1,42 +1,18 @@
 """A job without Ray: the plan refuses whole files, the scorer refuses rows, and the sums agree."""
 
 import json
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from batch.files import list_files, read_footers
-from batch.job import finish
-from batch.layout import MANIFEST, OutputFolder
-from batch.manifest import make_manifest
-from batch.pieces import cut
-from batch.plan import Plan
-from batch.schema import check_inputs, part_schema
-from batch.scorer import PieceScorer, ScorerSpec
-from batch.settings import ScoreSettings
-from taxiway.errors import ConfigError, JobError
-from taxiway.feature_binding import FeatureBinding, FeatureViewBinding
-from taxiway.package import Lineage, ModelPackage
-from taxiway.registry import LoadedModel, ModelVersion
-from taxiway.settings import FeatureStoreSettings
-from taxiway.signature import Column, Signature
+from batch.output.local import MANIFEST
+from batch.plan import describe
+from taxiway.errors import ConfigError, JobError, TooManyRejects
+from tests.scoring_job import Job
 
-VERSION = ModelVersion("sums", "3", "run")
-SIGNATURE = Signature(
-    inputs=(
-        Column(name="color", dtype="string", categories=("red", "blue")),
-        Column(name="count", dtype="int64", minimum=0),
-        Column(name="weight", dtype="float64", nullable=True),
-    ),
-    outputs=(Column(name="score", dtype="float64"),),
-)
-WEATHER = FeatureViewBinding(name="weather", entity_keys=("place",), columns=("wind",))
-LINEAGE = Lineage(data_digest="", data_rows=0, code_revision="", run_id="", parameters={}, metrics={})
 ROWS = {
     "row_id": pa.array([10, 11, 12, 13, None, 15]),
     "color": pa.array(["red", "green", "red", None, "blue", "blue"]),
@@ -44,64 +20,6 @@ ROWS = {
     "weight": pa.array([0.5, None, 1.5, float("inf"), 2.5, 3.5]),
     "note": pa.array([{"at": datetime(2013, 11, 1)}] * 6),
 }
-
-
-class Sums:
-    """Says count plus wind, and fails over 13."""
-
-    def predict(self, columns):
-        if (columns["count"] == 13).any():
-            raise RuntimeError("thirteen")
-        return {"score": columns["count"] + columns.get("wind", np.zeros(len(columns["count"])))}
-
-
-def wind(views, columns, moments):
-    known = np.array([place != "nowhere" for place in columns["place"]])
-    return {"wind": np.where(known, moments.astype("datetime64[h]").astype(np.int64) % 24, np.nan)}
-
-
-def _package(with_features=False):
-    binding = FeatureBinding(service="s", views=(WEATHER,)) if with_features else None
-    return ModelPackage(signature=SIGNATURE, features=binding, lineage=LINEAGE)
-
-
-class Job:
-    """A job in a folder, piece after piece in this process."""
-
-    def __init__(self, folder, with_features=False, **settings):
-        self.folder = folder / "input"
-        self.folder.mkdir()
-        self.package = _package(with_features)
-        store = FeatureStoreSettings(repository="unused") if with_features else None
-        paths = {"input": str(self.folder), "output": str(folder / "output")}
-        self.settings = ScoreSettings(model="models:/sums@champion", feature_store=store, **paths, **settings)
-        self.output = OutputFolder(self.settings.output)
-
-    def write(self, name, columns, **options):
-        pq.write_table(pa.table(columns), self.folder / f"{name}.parquet", **options)
-
-    def plan(self):
-        files = read_footers(list_files(self.settings.input))
-        check_inputs(files, self.package, self.settings)
-        schema = part_schema(files, self.package, self.settings)
-        return Plan(self.settings, VERSION, self.package, files, cut(files, self.settings.piece_rows), schema)
-
-    def run(self, spoil=lambda staging, results: results):
-        plan = self.plan()
-        with self.output.staging("job") as staging:
-            spec = ScorerSpec(self.settings, VERSION, plan.schema, "job", str(staging), "")
-            scorer = PieceScorer(spec, LoadedModel(VERSION, self.package, Sums()), wind)
-            results = spoil(staging, [scorer.score(piece) for piece in plan.pieces])
-            stages = {"scoring": 1.0}
-            manifest = make_manifest(plan, self.output.path, "job", results, datetime.now(UTC), stages)
-            finish(manifest, self.output, staging, self.settings)
-        return manifest
-
-    def scores(self):
-        return ds.dataset(self.output.path).to_table().to_pydict()
-
-    def quarantine(self):
-        return ds.dataset(self.output.path / "_quarantine").to_table().to_pylist()
 
 
 def test_every_row_is_answered_or_set_aside_with_its_reason(tmp_path):
@@ -166,7 +84,7 @@ def test_an_input_without_rows_gives_an_output_with_a_schema(tmp_path):
     job.write("a", {"row_id": pa.array([], pa.string()), "color": pa.array([], pa.string()), "count": pa.nulls(0)})
     assert job.run().rows_read == 0
     assert job.scores()["score"] == []
-    assert ds.dataset(job.output.path).schema.field("row_id").type == pa.string()
+    assert ds.dataset(job.output).schema.field("row_id").type == pa.string()
 
 
 def test_features_are_joined_as_of_the_moment_of_each_row(tmp_path):
@@ -201,7 +119,7 @@ def test_a_feature_that_the_input_brings_needs_no_store(tmp_path):
 
 def test_sums_that_do_not_agree_publish_nothing(tmp_path):
     def lose_a_row(staging, results):
-        part = staging / results[0].part.path
+        part = staging / results[0].parts[0].path
         pq.write_table(pq.read_table(part).slice(1), part)
         return results
 
@@ -218,15 +136,15 @@ def test_sums_that_do_not_agree_publish_nothing(tmp_path):
         job.write("a", {"color": ["red"] * 4, "count": [1, 2, 3, 4]})
         with pytest.raises(JobError, match="the sums do not agree"):
             job.run(spoil)
-        assert not job.output.path.exists()
+        assert not job.output.exists()
 
 
 def test_too_many_rejects_fail_the_job_and_keep_the_quarantine(tmp_path):
     job = Job(tmp_path, max_reject_share=0.5)
     job.write("a", ROWS)
-    with pytest.raises(JobError, match=r"5 of 6 rows were rejected.*3 missing_value.*_output\.rejected"):
+    with pytest.raises(TooManyRejects, match=r"5 of 6 rows were rejected.*3 missing_value.*_output\.rejected"):
         job.run()
-    assert not job.output.path.exists()
+    assert not job.output.exists()
     assert ds.dataset(tmp_path / "_output.rejected").count_rows() == 5
     assert json.loads((tmp_path / "_output.rejected" / MANIFEST).read_text())["rows_rejected"] == 5
 
@@ -236,10 +154,8 @@ def test_a_file_that_breaks_during_the_job_is_named(tmp_path):
     job.write("a", ROWS)
     plan = job.plan()
     (job.folder / "a.parquet").write_bytes(b"PAR1 not any more")
-    spec = ScorerSpec(job.settings, VERSION, plan.schema, "job", str(tmp_path), "")
-    scorer = PieceScorer(spec, LoadedModel(VERSION, job.package, Sums()), wind)
-    with pytest.raises(JobError, match=r"a\.parquet, from row 0 of the input on"):
-        scorer.score(plan.pieces[0])
+    with pytest.raises(JobError, match=r"a\.parquet: can't be read"):
+        job.scorer(plan).score(plan.pieces[0])
 
 
 GOOD = {"color": ["red"], "count": [1], "event_timestamp": [datetime(2013, 11, 1)], "place": ["JFK"]}
@@ -309,6 +225,122 @@ def test_an_id_in_only_some_files_is_refused(tmp_path):
 def test_the_plan_describes_itself(tmp_path):
     job = Job(tmp_path, piece_rows=4)
     job.write("a", ROWS)
-    text = replace(job.plan(), package=_package()).describe()
-    for words in ("models:/sums/3 (models:/sums@champion)", "1 files, 6 rows", "2 of at most 4", "count int64"):
+    text = describe(job.plan(), job.models, job.settings, 5_000_000_000)
+    for words in ("models:/sums/3 (models:/sums@champion)", "1 parquet files, 6 rows", "2 of at most 4", "count int64"):
         assert words in text
+    assert "at most about 96 B, 5 GB are free" in text
+
+
+def test_rows_that_the_filter_leaves_out_are_counted_and_not_judged(tmp_path):
+    job = Job(tmp_path, filter="lot < 4 and color is not None", batch_rows=2)
+    columns = {"color": ["red", "green", "blue", None, "red"], "count": [21, 22, -1, 24, 25], "lot": [1, 2, 3, 3, 9]}
+    job.write("a", columns)
+    manifest = job.run()
+    assert job.scores()["row_id"] == [0]
+    assert [(row["row_id"], json.loads(row["original"])["lot"]) for row in job.quarantine()] == [(1, 2), (2, 3)]
+    assert (manifest.rows_read, manifest.rows_written, manifest.rows_rejected, manifest.rows_filtered) == (5, 1, 2, 2)
+
+
+def test_a_second_model_answers_beside_the_first(tmp_path):
+    job = Job(tmp_path, compare={"model": "models:/sums@challenger"})
+    job.write("a", {"color": ["red", "green", "blue"], "count": [21, 22, 23]})
+    manifest = job.run()
+    assert job.scores()["score"] == [21, 23]
+    assert job.scores()["score_challenger"] == [121, 123]
+    assert job.scores()["compared_version"] == ["4", "4"]
+    assert manifest.compared == "models:/sums/4"
+    assert manifest.scores["score_challenger"].mean == 122
+
+
+def test_columns_of_the_output_become_folders(tmp_path):
+    job = Job(tmp_path, keep=["lot", "day"], partition_by=["day", "lot"], piece_rows=2)
+    days = [datetime(2013, 11, day).date() for day in (1, 2, 1, 2)]
+    job.write("a", {"color": ["red"] * 4, "count": [21, 22, 23, 24], "lot": ["a/b", None, "a/b", "c"], "day": days})
+    manifest = job.run()
+    assert sorted(part.path for part in manifest.parts) == [
+        "day=2013-11-01/lot=a%2Fb/part-00000-job.parquet",
+        "day=2013-11-01/lot=a%2Fb/part-00001-job.parquet",
+        "day=2013-11-02/lot=__HIVE_DEFAULT_PARTITION__/part-00000-job.parquet",
+        "day=2013-11-02/lot=c/part-00001-job.parquet",
+    ]
+    scores = job.scores()
+    assert dict(zip(scores["row_id"], scores["lot"], strict=True)) == {0: "a/b", 1: None, 2: "a/b", 3: "c"}
+
+
+@pytest.mark.parametrize(("keys", "words"), [(["gate"], "no column 'gate'"), (["row_id", "score"], None)])
+def test_folders_of_columns_that_are_not_there_are_refused(tmp_path, keys, words):
+    job = Job(tmp_path, partition_by=keys)
+    job.write("a", GOOD)
+    if words is None:
+        job.plan()
+        return
+    with pytest.raises(ConfigError, match=words):
+        job.plan()
+
+
+def test_a_corrupt_file_among_good_ones_fails_the_job_or_is_left_out(tmp_path):
+    job = Job(tmp_path, piece_rows=1_000)
+    for name in "abc":
+        columns = {"color": ["red"] * 2_000, "count": list(range(20, 2_020))}
+        job.write(name, columns, row_group_size=500, compression="none", use_dictionary=False)
+    path = job.folder / "b.parquet"
+    content = bytearray(path.read_bytes())
+    content[3_000:9_000] = b"\xff" * 6_000
+    path.write_bytes(bytes(content))
+    with pytest.raises(JobError, match=r"b\.parquet: can't be read: .*on_corrupt_file: skip"):
+        job.run()
+    job.settings = job.settings.model_copy(update={"on_corrupt_file": "skip"})
+    manifest = job.run()
+    assert {share.file for share in manifest.skipped} == {str(path)}
+    missing = sum(share.rows_missing for share in manifest.skipped)
+    assert 0 < missing <= 2_000
+    assert manifest.rows_written == 6_000 - missing
+    assert set(range(2_000)) | set(range(4_000, 6_000)) <= set(job.scores()["row_id"])
+
+
+def test_a_file_that_is_no_parquet_at_all_is_left_out_when_the_settings_say_so(tmp_path):
+    job = Job(tmp_path, on_corrupt_file="skip")
+    job.write("a", GOOD)
+    (job.folder / "b.parquet").write_bytes(b"nothing")
+    manifest = job.run()
+    assert manifest.rows_written == 1
+    assert [file.path for file in manifest.left_out] == [str(job.folder / "b.parquet")]
+    assert len(manifest.inputs) == 2
+
+
+def test_thousands_of_small_files_share_pieces_and_keep_their_order(tmp_path):
+    job = Job(tmp_path, piece_rows=500, batch_rows=100)
+    for number in range(1_200):
+        job.write(f"d{number % 7}/{number:05d}", {"color": ["red"], "count": [number + 20]})
+    manifest = job.run()
+    assert len(manifest.parts) == 3
+    expected = sorted(range(1_200), key=lambda number: (number % 7, number))
+    assert job.scores()["score"] == [float(number + 20) for number in expected]
+
+
+def test_files_may_lack_a_column_that_the_model_does_not_require(tmp_path):
+    job = Job(tmp_path)
+    job.write("a", {"color": ["red"], "count": [21], "weight": [0.5]})
+    job.write("b", {"color": ["red"], "count": [22]})
+    job.write("c", {"color": ["red"], "count": [23], "weight": pa.array([1], pa.int8())})
+    job.run()
+    assert job.scores()["score"] == [21, 22, 23]
+    job.write("d", {"color": ["red"], "count": ["many"]})
+    with pytest.raises(ConfigError, match=r"d\.parquet: column 'count': expected int64, found string"):
+        job.plan()
+
+
+def test_features_that_the_input_does_not_bring_are_named_when_none_are_joined(tmp_path):
+    job = Job(tmp_path, with_features=True, join_features=False)
+    job.write("a", GOOD)
+    with pytest.raises(ConfigError, match="no column 'wind', a feature, and join_features is off"):
+        job.plan()
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd", "lz4", "gzip", "none"])
+def test_parts_are_compressed_as_asked(tmp_path, compression):
+    job = Job(tmp_path, compression=compression)
+    job.write("a", GOOD)
+    (part,) = job.run().parts
+    found = pq.ParquetFile(job.output / part.path).metadata.row_group(0).column(0).compression
+    assert found.lower() == {"none": "uncompressed"}.get(compression, compression)
