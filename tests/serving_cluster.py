@@ -17,7 +17,7 @@ import httpx
 import psutil
 import yaml
 
-_START_TIMEOUT_S = 180.0
+_START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 90.0
 
 
