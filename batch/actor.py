@@ -1,59 +1,54 @@
-"""What runs in each actor's process: the scorer behind Ray's interface, with as few imports as it can."""
+"""What runs in each actor's process: the scorer behind the interface of Ray Data."""
 
-import importlib
 import os
 import pickle
 import socket
-import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import ray
+from pydantic import TypeAdapter
 
 from batch.pieces import Piece
 from taxiway.errors import TaxiwayError
 
-_USUAL = ("batch.scorer", "sklearn.pipeline", "sklearn.ensemble")
+if TYPE_CHECKING:
+    from batch.scorer import PieceScorer
+
+PIECES = TypeAdapter(tuple[Piece, ...])
 
 
 class ScoringActor:
-    """Begins to import what it is going to need while the driver still plans.
+    """Scores the pieces that Ray Data hands it.
 
     An error is an answer: Ray would add a traceback to its text and lose its cause.
+
+    Args:
+        spec: a reference to the `ScorerSpec`.
+        carried: a reference to the models.
     """
 
-    def __init__(self) -> None:
-        self._scorer: Any = None
-        self._importing = threading.Thread(target=_import_usual, daemon=True)
-        self._importing.start()
+    def __init__(self, spec: Any, carried: Any) -> None:
+        self._references = [spec, carried]
 
-    def prepare(self, spec: Any, carried: Sequence[Any]) -> bytes | None:
-        """Unpacks the models and opens the feature store; returns a pickled error or None."""
-        self._importing.join()
+    @cached_property
+    def _scorer(self) -> "PieceScorer":
+        """Made with the first piece: Ray counts how often a process dies on a piece, not how often as it starts."""
         from batch.carried import unpack
         from batch.join import join_of
         from batch.scorer import PieceScorer
 
+        spec, carried = ray.get(self._references)
         os.environ["TAXIWAY_HOME"] = spec.home
+        predictors = [unpack(model.pickled, model.archive) for model in carried]
+        return PieceScorer(spec, predictors, join_of(spec), f"{socket.gethostname()}:{os.getpid()}")
+
+    def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[Any]]]:
+        """The commit record of each piece, or a pickled error."""
+        (pieces,) = batch["pieces"]
         try:
-            predictors = [unpack(model.pickled, model.archive) for model in carried]
-            name = f"{socket.gethostname()}:{os.getpid()}"
-            self._scorer = PieceScorer(spec, predictors, join_of(spec), name)
+            for piece in PIECES.validate_json(pieces):
+                yield {"result": [self._scorer.score(piece).model_dump_json()], "failure": [b""]}
         except TaxiwayError as error:
-            return pickle.dumps(error)
-        return None
-
-    def score(self, piece: str, attempt: int) -> tuple[str | None, bytes | None]:
-        """A piece's commit record, or a pickled error."""
-        try:
-            return self._scorer.score(Piece.model_validate_json(piece), attempt).model_dump_json(), None
-        except TaxiwayError as error:
-            return None, pickle.dumps(error)
-
-
-def _import_usual() -> None:
-    for name in _USUAL:
-        importlib.import_module(name)
-
-
-Actor = ray.remote(ScoringActor)
+            yield {"result": [""], "failure": [pickle.dumps(error)]}

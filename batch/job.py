@@ -137,7 +137,7 @@ def _score(work: _Work, cluster: "Cluster", progress: "_Progress") -> list[Piece
         work.workspace,
         str(home()),
     )
-    progress.started(len(cluster.actors(len(left))))
+    progress.started(cluster.actors(len(left)))
     with closing(score_pieces(cluster, spec, prepared.carried, left)) as ready:
         for result in ready:
             results.append(result.model_copy(update={"scores": {}}))

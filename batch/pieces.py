@@ -78,7 +78,6 @@ class PieceResult(Settings):
         started_s, ended_s: since 1970, by the clock of the actor's machine.
         seconds: between them, by a clock that never jumps.
         actor: which one did it; the name of its machine and its process.
-        attempt: 1, or how often the piece has been begun by this driver.
         scores: of each output of the rows that were answered.
         skipped: why a file of the piece could not be read to its end, when the settings say to go on without it.
     """
@@ -97,7 +96,6 @@ class PieceResult(Settings):
     ended_s: float
     seconds: float
     actor: str
-    attempt: int
     scores: dict[str, OutputSummary]
     skipped: str | None = None
 

@@ -1,25 +1,27 @@
-"""Ray: a cluster to work on, and actors to which the driver hands pieces, not rows."""
+"""Ray: a cluster to work on, and a pool of actors to which Ray Data hands pieces, not rows."""
 
+import importlib
 import logging
 import os
 import pickle
 import threading
-from collections import Counter
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
-from batch.actor import Actor
 from batch.pieces import Piece, PieceResult
-from batch.schedule import Schedule
 from batch.scorer import ScorerSpec
 from taxiway.errors import JobError, TryLater
 
-_ATTEMPTS = 4
+_RETRIES = 3
+_TASKS_PER_ACTOR = 4
+_PIECES_PER_TASK = 8
 _LOCAL: dict[str, Any] = {"address": "local", "include_dashboard": False}
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
@@ -40,9 +42,8 @@ class Cluster:
     """
 
     def __init__(self, shares: Shares) -> None:
-        self._shares = shares
+        self.shares = shares
         self._failure: Exception | None = None
-        self._actors: list[Any] = []
         self._started, self._ending = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True, name="ray")
 
@@ -60,23 +61,14 @@ class Cluster:
     def _live(self) -> None:
         try:
             ray.init(**({} if os.environ.get("RAY_ADDRESS") else _LOCAL), **_QUIET)
-            self._actors = [self.new_actor() for _ in range(self._wanted())]
+            importlib.import_module("ray.data")  # takes a second, in which the driver plans
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             self._failure = error
         self._started.set()
         self._ending.wait()
 
-    def _wanted(self) -> int:
-        free = ray.available_resources()
-        fitting = [
-            int(free.get(name, 0) / share)
-            for name, share in (("CPU", self._shares.cpus), ("GPU", self._shares.gpus))
-            if share
-        ]
-        return self._shares.actors or max(min(fitting), 1)
-
-    def actors(self, at_most: int) -> list[Any]:
-        """The actors, as soon as they are asked for; surplus ones are let go.
+    def actors(self, at_most: int) -> int:
+        """How many actors the job gets, once the cluster is there.
 
         Raises:
             TryLater: there is no cluster.
@@ -84,63 +76,10 @@ class Cluster:
         self._started.wait()
         if self._failure is not None:
             raise TryLater(f"no Ray cluster: {self._failure}") from self._failure
-        for surplus in self._actors[at_most:]:
-            ray.kill(surplus)
-        self._actors = self._actors[:at_most]
-        return list(self._actors)
-
-    def new_actor(self) -> Any:
-        return Actor.options(num_cpus=self._shares.cpus, num_gpus=self._shares.gpus, max_restarts=0).remote()
-
-
-@dataclass
-class _Pool:
-    """Who does what at the moment."""
-
-    cluster: Cluster
-    spec: Any
-    carried: Any
-    schedule: Schedule
-    free: set[int] = field(default_factory=set)
-    asked: dict[Any, tuple[int, Piece | None]] = field(default_factory=dict)
-    attempts: Counter[int] = field(default_factory=Counter)
-    actors: dict[int, Any] = field(default_factory=dict)
-    _number: int = 0
-
-    def admit(self, actor: Any) -> None:
-        """Gives an actor the models; it gets pieces when it has them."""
-        self._number += 1
-        self.actors[self._number] = actor
-        self.asked[actor.prepare.remote(self.spec, self.carried)] = (self._number, None)
-
-    def hand_out(self) -> None:
-        for number in sorted(self.free):
-            piece = self.schedule.next_of(number)
-            if piece is None:
-                continue
-            self.free.remove(number)
-            self.attempts[piece.number] += 1
-            reference = self.actors[number].score.remote(piece.model_dump_json(), self.attempts[piece.number])
-            self.asked[reference] = (number, piece)
-
-    def lost(self, number: int, piece: Piece | None, error: RayError) -> None:
-        """Replaces an actor that has died, and gives its piece to another one.
-
-        Raises:
-            JobError: actors die on the same piece again and again.
-        """
-        self.actors.pop(number)
-        tries = self.attempts[piece.number] if piece is not None else self._failed_starts()
-        if tries >= _ATTEMPTS:
-            where = f"on piece {piece.number} ({piece.spans[0].file})" if piece and piece.spans else "as they start"
-            raise JobError(f"{tries} actors have died {where}: {_first_line(error)}") from error
-        self.schedule.give_back(number, [piece] if piece is not None else [])
-        self.admit(self.cluster.new_actor())
-        self.hand_out()
-
-    def _failed_starts(self) -> int:
-        self.attempts[-1] += 1
-        return self.attempts[-1]
+        free = ray.available_resources()
+        shares = (("CPU", self.shares.cpus), ("GPU", self.shares.gpus))
+        fitting = [int(free.get(name, 0) / share) for name, share in shares if share]
+        return min(self.shares.actors or max(min(fitting), 1), at_most)
 
 
 def score_pieces(
@@ -150,40 +89,61 @@ def score_pieces(
 
     Raises:
         TaxiwayError: what an actor raised.
-        JobError: actors die again and again.
+        JobError: actors die again and again on the same pieces.
         TryLater: the cluster is away.
     """
+    from ray.data.exceptions import ExecutionTimeoutError
+
     actors = cluster.actors(len(pieces))
     try:
-        pool = _Pool(cluster, ray.put(spec), ray.put(list(carried)), Schedule(pieces))
-        for actor in actors:
-            pool.admit(actor)
-        yield from _results(pool, len(pieces))
+        for answer in _answers(cluster.shares, spec, carried, tasks_of(pieces, actors), actors):
+            if answer["failure"]:
+                raise pickle.loads(answer["failure"])
+            yield PieceResult.model_validate_json(answer["result"])
     except RayTaskError:
         raise
-    except RayError as error:
-        raise TryLater(f"the Ray cluster has gone: {_first_line(error)}") from error
+    except (RayError, ExecutionTimeoutError) as error:
+        summary = str(error).strip().partition("\n")[0]
+        if isinstance(error, RayActorError | OutOfMemoryError | WorkerCrashedError):
+            raise JobError(f"{_RETRIES + 1} actors have died on the same piece: {summary}") from error
+        raise TryLater(f"the Ray cluster has gone: {type(error).__name__}: {summary}") from error
 
 
-def _results(pool: _Pool, pieces: int) -> Iterator[PieceResult]:
-    done = 0
-    while done < pieces:
-        (ready, *_), _ = ray.wait(list(pool.asked), num_returns=1)
-        number, piece = pool.asked.pop(ready)
-        try:
-            answer = ray.get(ready)
-        except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
-            pool.lost(number, piece, error)
-            continue
-        result, failure = answer if piece is not None else (None, answer)
-        if failure is not None:
-            raise pickle.loads(failure)
-        pool.free.add(number)
-        pool.hand_out()
-        if result is not None:
-            done += 1
-            yield PieceResult.model_validate_json(result)
+def tasks_of(pieces: Sequence[Piece], actors: int) -> list[tuple[Piece, ...]]:
+    """What an actor does in one go: a piece, or a few that share a row group, which is then decoded once."""
+    at_most = max(min(len(pieces) // (_TASKS_PER_ACTOR * actors), _PIECES_PER_TASK), 1)
+    chains = [tuple(chain) for _, chain in groupby(pieces, lambda piece: piece.chain)]
+    return [chain[at : at + at_most] for chain in chains for at in range(0, len(chain), at_most)]
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+def _answers(
+    shares: Shares, spec: ScorerSpec, carried: Sequence[Any], tasks: Sequence[tuple[Piece, ...]], actors: int
+) -> Iterator[dict[str, Any]]:
+    from batch.actor import PIECES, ScoringActor
+
+    _quiet()
+    items = [{"pieces": PIECES.dump_json(task)} for task in tasks]
+    with warnings.catch_warnings():
+        # Ray 2.60 deprecates `max_task_retries` here and has no other place for it.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        scored = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            ScoringActor,
+            fn_constructor_args=(ray.put(spec), ray.put(list(carried))),
+            batch_size=1,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=1),
+            num_cpus=shares.cpus,
+            num_gpus=shares.gpus or None,
+            # The default is to try for ever, also a piece on which the process dies each time.
+            max_task_retries=_RETRIES,
+        )
+    return iter(scored.iter_rows())
+
+
+def _quiet() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.CRITICAL)

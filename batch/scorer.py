@@ -84,7 +84,7 @@ class PieceScorer:
         )
         self._reader = PieceReader(spec.reading, lambda names: read_names(spec.models, names, spec.settings))
 
-    def score(self, piece: Piece, attempt: int = 1) -> PieceResult:
+    def score(self, piece: Piece) -> PieceResult:
         """Commits the piece.
 
         Raises:
@@ -112,7 +112,6 @@ class PieceScorer:
                 ended_s=time.time(),
                 seconds=time.perf_counter() - clock,
                 actor=self._actor,
-                attempt=attempt,
                 scores=dict(counts.scores),
                 skipped=skipped,
             )

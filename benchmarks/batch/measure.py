@@ -23,7 +23,14 @@ from taxiway.settings import home
 _START_TIMEOUT_S = 300.0
 _SLOWEST_ROWS_PER_S = 10_000
 # What the shell of the benchmark may have set must not decide for the contestants.
-_NOT_INHERITED = ("OMP_NUM_THREADS", "RAY_ADDRESS", "RAY_worker_niceness", "SPARK_HOME", "PYTHONPATH")
+_NOT_INHERITED = (
+    "OMP_NUM_THREADS",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONPATH",
+    "RAY_ADDRESS",
+    "RAY_worker_niceness",
+    "SPARK_HOME",
+)
 _PEERS = Path(__file__).parent / "peers"
 
 

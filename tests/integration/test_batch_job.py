@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -25,6 +24,7 @@ import yaml
 from taxiway.registry import Registry
 from taxiway.signature import take
 from tests.batch_runs import Run
+from tests.faulty_models import DEADLY, register_faulty
 from tests.tiny_model import parcels, register, registry_settings
 
 pytestmark = pytest.mark.timeout(300)
@@ -329,20 +329,26 @@ def test_actors_that_die_are_replaced_without_the_registry(finished, reference, 
 
 
 def test_a_piece_on_which_every_actor_dies_fails_the_job_and_stays_resumable(workplace):
-    mlflow.set_tracking_uri(registry_settings(workplace.folder).tracking_uri)
-    config = workplace.config(output="${TAXIWAY_HOME}/deadly", actors=1, piece_rows=500)
-    job = workplace.start(config)
-    killed = 0
-    while job.poll() is None:
-        for actor in _actors():
-            with suppress(psutil.Error):
-                actor.kill()
-                killed += 1
-        time.sleep(0.05)
-    _, err = job.communicate()
-    assert job.returncode == 1, err
-    assert "actors have died" in err
-    assert killed >= 4
+    register_faulty(workplace.folder, "faulty", factor=2.0)
+    values = np.arange(60.0)
+    values[42] = DEADLY
+    (workplace.folder / "deadly").mkdir()
+    table = pa.table({"row": np.arange(60), "value": values})
+    pq.write_table(table, workplace.folder / "deadly" / "values.parquet", row_group_size=10)
+    config = workplace.config(
+        model="models:/faulty@champion",
+        input="${TAXIWAY_HOME}/deadly",
+        output="${TAXIWAY_HOME}/killed",
+        row_id="row",
+        keep=[],
+        piece_rows=10,
+        actors=1,
+    )
+    done = workplace.run(config)
+    assert done.returncode == 1, done.stderr
+    assert "4 actors have died on the same piece" in done.stderr
+    assert not (workplace.folder / "killed").exists()
+    assert list((workplace.folder / ".killed.run").rglob("piece-*.json"))
 
 
 def test_an_interrupted_job_says_so_and_a_restart_throws_it_away(finished, reference):
@@ -410,5 +416,6 @@ def test_the_command_itself_starts_a_ray_of_its_own(workplace):
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    # Ray says of Ray Data's own actors that their arguments might be lost; the driver holds them.
+    assert [line for line in done.stderr.splitlines() if "core_worker.cc" not in line] == []
     assert (workplace.folder / "alone" / "_SUCCESS").is_file()

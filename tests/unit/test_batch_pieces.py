@@ -13,7 +13,7 @@ from batch.inputs.listing import list_files
 from batch.inputs.reading import PieceReader, Reading
 from batch.inputs.text import TextForm
 from batch.pieces import cut
-from batch.schedule import Schedule
+from batch.pool import tasks_of
 from taxiway.errors import ConfigError
 
 NUMBERS = pa.schema([("number", pa.int64())])
@@ -71,29 +71,19 @@ def test_pieces_cover_every_row_once_in_order(files, piece_rows):
     assert max(piece.rows for piece in pieces) <= piece_rows
 
 
-@given(
-    st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(1, 4), st.lists(st.integers(0, 3), max_size=99)
-)
-def test_every_piece_is_handed_out_whoever_asks_and_whoever_dies(row_groups, actors, deaths):
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(1, 4))
+def test_tasks_hold_every_piece_once_and_never_two_row_groups(row_groups, actors):
     pieces = cut([_input(*row_groups)], 4)
-    schedule, done, dying = Schedule(pieces), [], list(deaths)
-    while len(done) < len(pieces):
-        for actor in range(actors):
-            piece = schedule.next_of(actor)
-            if piece is None:
-                continue
-            if dying and dying.pop() == actor:
-                schedule.give_back(actor, [piece])
-            else:
-                done.append(piece.number)
-    assert sorted(done) == [piece.number for piece in pieces]
+    tasks = tasks_of(pieces, actors)
+    assert tuple(piece for task in tasks for piece in task) == pieces
+    assert all(len({piece.chain for piece in task}) == 1 for task in tasks)
+    assert len(tasks) >= min(len(pieces), actors)
 
 
-def test_an_actor_stays_in_its_row_group_until_others_have_nothing_to_do():
-    schedule = Schedule(cut([_input(12, path="a"), _input(12, path="b")], 3))
-    given_out = [schedule.next_of(actor).number for actor in (0, 1, 0, 1)]
-    assert given_out == [0, 4, 1, 5]
-    assert schedule.next_of(2).number == 3
+def test_pieces_of_a_row_group_go_together_while_there_is_enough_for_all():
+    pieces = cut([_input(36, path="a"), _input(36, path="b")], 3)
+    assert [len(task) for task in tasks_of(pieces, 1)] == [6, 6, 6, 6]
+    assert {len(task) for task in tasks_of(pieces, 12)} == {1}
 
 
 def _write(path, numbers, row_group_size=1_000):

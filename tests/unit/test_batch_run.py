@@ -41,7 +41,6 @@ def _piece(number=0, rows=100, rejects=0):
         ended_s=1.0,
         seconds=1.0,
         actor="h:1",
-        attempt=1,
         scores={},
     )
 
