@@ -1,70 +1,122 @@
-"""`python -m retrain CONFIG`: from labels to a registered model version."""
+"""`python -m retrain CONFIG`: from labels to a registered model version that has passed its gate, or was rejected."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
+from retrain.checks import check
 from retrain.cluster import connected
-from retrain.evaluate import evaluate
 from retrain.features import join_features, open_features
+from retrain.judgement import judgement
 from retrain.labels import read_labels
-from retrain.model import layout, predict, refit
+from retrain.model import layout
 from retrain.plots import draw
-from retrain.publish import Candidate, publish
-from retrain.report import Stages, rows_line, say, summary
+from retrain.publish import REJECTED, Candidate, hand_over, log_account, register, signature_of
+from retrain.report import Stages, findings_lines, rows_line, say, summary
 from retrain.revision import code_revision
-from retrain.search import best_look, search
-from retrain.settings import RetrainSettings
+from retrain.search import Look, best_look, search
+from retrain.settings import RetrainSettings, load_retraining
+from retrain.trainers.choice import open_trainer
+from retrain.unfinished import Retraining, retraining
 from retrain.windows import search_data, split
-from taxiway.errors import ConfigError, TaxiwayError
+from taxiway.errors import ConfigError, JobError, RegistryAway, TaxiwayError, TryLater
 from taxiway.registry import CHAMPION, Registry
-from taxiway.settings import load
+
+DONE, FAILED, NOT_USABLE, NOT_PASSED, TRY_LATER = 0, 1, 2, 3, 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 2: the configuration can't be used; 1: the retraining could not go on."""
-    parser = argparse.ArgumentParser(prog="python -m retrain", description="Train, evaluate and register a model.")
-    parser.add_argument("config", help="a YAML file, such as configs/flights/retrain.yaml")
-    config = parser.parse_args(arguments).config
+    """Exit status 2: the configuration can't be used; 3: the gate has rejected the new version; 75: the registry is
+    away or another retraining of the model is under way, the same command may succeed later; 1: anything else."""
+    given = _parser().parse_args(arguments)
     for library in ("alembic", "mlflow", "ray"):
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
-        retrain(load(config, RetrainSettings))
+        now, code = given.now or datetime.now(UTC), code_revision()
+        settings = load_retraining(given.config, now)
+        source = Path(given.config).read_text()
+        with retraining(settings, source, code, now, given.restart) as run:
+            outcome = retrain(load_retraining(given.config, run.state.began), run, given.trigger, code)
     except TaxiwayError as error:
         print(f"retrain: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    return 0
+        return _status(error)
+    return NOT_PASSED if outcome == REJECTED else DONE
 
 
-def retrain(settings: RetrainSettings) -> None:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m retrain", description="Train, evaluate, judge and register a model."
+    )
+    parser.add_argument("config", help="a YAML file, such as configs/flights/retrain.yaml")
+    parser.add_argument("--restart", action="store_true", help="begin anew where a killed run could go on")
+    parser.add_argument("--trigger", default="by hand", help="what set it off, for the lineage")
+    parser.add_argument("--now", type=_moment, help="the date of the run (ISO 8601), for relative windows and labels")
+    return parser
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _status(error: TaxiwayError) -> int:
+    if isinstance(error, ConfigError):
+        return NOT_USABLE
+    return TRY_LATER if isinstance(error, TryLater | RegistryAway) else FAILED
+
+
+def retrain(settings: RetrainSettings, run: Retraining, trigger: str, code: str) -> str:
+    """The stages, each kept when it is done; returns what became of the new version."""
+    if run.resumed:
+        say(f"goes on with {run.state.run_id}; done before: {', '.join(run.stages_done()) or 'nothing'}")
     stages = Stages()
     with stages("open"):
-        registry = Registry(settings.registry)
+        registry, trainer = Registry(settings.registry), open_trainer(settings.trainer)
         registry.alias(settings.model, CHAMPION)  # now rather than after the search, if it does not answer
         binding, history = open_features(settings)
     with stages("labels"):
-        read = read_labels(settings)
+        read = run.keep("labels", lambda: read_labels(settings, run.state.began))
     with stages("features"):
-        examples, unknown = join_features(read.examples, binding, history)
+        examples, unknown = run.keep("features", lambda: join_features(read.examples, binding, history))
     windows = split(examples, settings)
     say(rows_line(windows, read.without_label, read.set_aside + unknown))
+    with stages("checks"):
+        findings = check(windows.train, settings.checks, settings.inputs, (settings.train.start, settings.train.end))
+        for line in findings_lines(findings):
+            say(line)
+        if errors := [it.sentence for it in findings if it.severity == "error"]:
+            raise JobError(f"the training set can't be used: {'; '.join(errors)}")
     matrix = layout(settings.inputs, binding.columns if binding else ())
-    with stages("search"), connected():
-        looks = search(search_data(windows, matrix), settings.search)
+
+    def looked() -> list[Look]:
+        with connected():
+            return search(search_data(windows, matrix), settings.search, trainer, run.folder / "search")
+
+    with stages("search"):
+        looks = run.keep("looks", looked)
     best = best_look(looks)
     with stages("refit"):
-        pipeline = refit(windows.train, matrix, best.parameters, best.iterations, settings.search.seed)
-    with stages("evaluate"):
-        probabilities = predict(pipeline, windows.evaluate)
-        slice_columns = {name: windows.evaluate.columns[name] for name in settings.slices}
-        evaluation = evaluate(windows.evaluate.labels, probabilities, slice_columns, settings.search.seed)
-        figures = draw(windows.evaluate.labels, probabilities, evaluation, settings.model)
+        fitted = run.keep(
+            "model",
+            lambda: trainer.final(windows.train, matrix, best.parameters, best.iterations, settings.search.seed),
+        )
+    with stages("judge"):
+        judged = judgement(settings, registry, signature_of(settings), fitted, windows.evaluate, history)
+        figures = draw(
+            windows.evaluate.labels, judged.probabilities, judged.comparison, judged.importances, settings.model
+        )
     with stages("register"):
-        revision = code_revision()
-        candidate = Candidate(pipeline, binding, windows, looks, best, evaluation, figures, revision)
-        version, alias = publish(registry, settings, candidate)
-    print(summary(version, alias, best, evaluation, stages.seconds))
+        candidate = Candidate(
+            run.state.run_id, trigger, fitted, binding, windows, findings, looks, best, judged, figures, code
+        )
+        version = register(registry, settings, candidate)
+        log_account(settings, candidate, version, run.state.began)
+        outcome = hand_over(registry, settings, candidate, version, datetime.now(UTC))
+    print(summary(version, outcome, best, judged, stages.seconds))
+    return outcome
 
 
 if __name__ == "__main__":

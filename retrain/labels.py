@@ -2,14 +2,17 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from retrain.dataset import Dataset
+from retrain.relative import with_labels_by
 from retrain.settings import RetrainSettings, WindowSettings
 from taxiway.arrow_columns import convert, is_convertible
 from taxiway.errors import ConfigError, JobError
@@ -25,8 +28,11 @@ class LabelsRead:
     set_aside: Counter[str]
 
 
-def read_labels(settings: RetrainSettings) -> LabelsRead:
+def read_labels(settings: RetrainSettings, now: datetime) -> LabelsRead:
     """Reads the examples of the training and the evaluation window.
+
+    Args:
+        now: the date of the run: labels that were not known then are not read.
 
     Raises:
         ConfigError: the file can't be read, lacks a column, or a column has a wrong type.
@@ -34,7 +40,7 @@ def read_labels(settings: RetrainSettings) -> LabelsRead:
     """
     table = _read_windows(settings)
     labels = _labels(table.column(settings.label), settings.label)
-    labelled = ~np.isnan(labels)
+    labelled = ~np.isnan(labels) & _arrived(table, settings, now)
     table = table.filter(pa.array(labelled))
     columns, rejects = {}, []
     for column in settings.inputs:
@@ -47,7 +53,7 @@ def read_labels(settings: RetrainSettings) -> LabelsRead:
         rejects += bad
     examples = Dataset(
         row_ids=_row_ids(table.column(settings.row_id), settings.row_id),
-        moments=table.column(settings.event_timestamp).cast(pa.timestamp("us"), safe=False).to_numpy(),
+        moments=_moments(table.column(settings.event_timestamp)),
         labels=labels[labelled].astype(np.int64),
         columns=columns,
     )
@@ -64,6 +70,7 @@ def _read_windows(settings: RetrainSettings) -> pa.Table:
         raise ConfigError(f"labels: {settings.labels} can't be read: {error}") from error
     required = [column.name for column in settings.inputs if not column.nullable]
     own = [settings.row_id, settings.event_timestamp, settings.label]
+    own += [settings.label_arrived] if settings.label_arrived else []
     if absent := [name for name in [*own, *required] if name not in source.schema.names]:
         raise ConfigError(f"labels: {settings.labels} has no column {', '.join(absent)}")
     wanted = dict.fromkeys([*own, *(column.name for column in settings.inputs)])
@@ -85,6 +92,22 @@ def _inside(name: str, window: WindowSettings, moment_type: Any) -> ds.Expressio
     )
     inside: ds.Expression = (ds.field(name) >= start) & (ds.field(name) < end)
     return inside
+
+
+def _arrived(table: pa.Table, settings: RetrainSettings, now: datetime) -> NDArray[np.bool_]:
+    """Which labels were known at the date of the run."""
+    if settings.label_arrived is None:
+        return np.ones(len(table), np.bool_)
+    moments, arrived = (_moments(table.column(name)) for name in (settings.event_timestamp, settings.label_arrived))
+    return with_labels_by(moments, arrived, now)
+
+
+def _moments(values: "pa.ChunkedArray[Any]") -> NDArray[np.datetime64]:
+    try:
+        moments: NDArray[np.datetime64] = values.cast(pa.timestamp("us"), safe=False).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConfigError(f"label_arrived: the column is {values.type}, expected a timestamp") from error
+    return moments
 
 
 def _labels(values: "pa.ChunkedArray[Any]", name: str) -> Array:

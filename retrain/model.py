@@ -1,4 +1,4 @@
-"""The classifier: which columns it sees, how it is built, and its last fit."""
+"""What every trainer shares: which columns a model sees, and how many threads a fit may keep busy."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
@@ -16,19 +15,30 @@ from taxiway.encoder import ColumnEncoder
 from taxiway.errors import ConfigError
 from taxiway.signature import Column
 
-Parameters = Mapping[str, float]
+Parameters = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of the matrix that the classifier sees; strings without categories are keys and not in it."""
+    """The columns of the matrix that the classifier sees; strings without categories are keys and not in it.
+
+    Attributes:
+        inputs: everything that the model's package will declare, keys and features of the store included.
+    """
 
     columns: tuple[str, ...]
     categories: dict[str, tuple[str, ...]]
+    inputs: tuple[Column, ...]
 
     @property
     def categorical(self) -> list[int]:
         return [position for position, name in enumerate(self.columns) if name in self.categories]
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the package's columns, side by side, are the matrix: no text, each once and in order."""
+        names = tuple(column.name for column in self.inputs)
+        return names == self.columns and not any(column.is_object for column in self.inputs)
 
     def encoder(self) -> ColumnEncoder:
         return ColumnEncoder(self.columns, self.categories)
@@ -43,27 +53,9 @@ def layout(inputs: Sequence[Column], features: Sequence[str]) -> Layout:
     names = dict.fromkeys([*(column.name for column in taken), *features])
     if not names:
         raise ConfigError("inputs: the model sees no column; a string needs categories, everything else is a key")
-    return Layout(tuple(names), {column.name: column.categories for column in taken if column.categories})
-
-
-def classifier(parameters: Parameters, categorical: list[int], seed: int) -> Any:
-    """An unfitted classifier that adds iterations to what it has learned when it is fitted again."""
-    return HistGradientBoostingClassifier(
-        **parameters,
-        max_iter=1,
-        categorical_features=categorical or None,
-        early_stopping=False,
-        warm_start=True,
-        random_state=seed,
-    )
-
-
-def refit(examples: Dataset, layout: Layout, parameters: Parameters, iterations: int, seed: int) -> Pipeline:
-    """A pipeline from named columns to probabilities, fitted on all examples."""
-    last = classifier(parameters, layout.categorical, seed).set_params(max_iter=iterations, warm_start=False)
-    pipeline = Pipeline([("encode", layout.encoder()), ("classify", last)])
-    with one_thread():
-        return pipeline.fit(examples.columns, examples.labels)
+    categories = {column.name: column.categories for column in taken if column.categories}
+    of_the_store = (Column(name=name, dtype="float64", nullable=True) for name in features)
+    return Layout(tuple(names), categories, (*inputs, *of_the_store))
 
 
 def predict(pipeline: Pipeline, examples: Dataset) -> NDArray[np.float64]:
@@ -76,5 +68,9 @@ def predict(pipeline: Pipeline, examples: Dataset) -> NDArray[np.float64]:
 def one_thread() -> AbstractContextManager[Any]:
     """One CPU for each fit: OpenMP's threads wait for each other actively, and on a machine where
     something else runs, two of them have been twenty times slower than one."""
-    limits: AbstractContextManager[Any] = threadpool_limits(1, "openmp")
+    return openmp_threads(1)
+
+
+def openmp_threads(limit: int) -> AbstractContextManager[Any]:
+    limits: AbstractContextManager[Any] = threadpool_limits(limit, "openmp")
     return limits

@@ -1,12 +1,14 @@
-"""MLflow: log the run with its evidence, register the model version, give it an alias."""
+"""MLflow: log the run with its evidence, register the model version once, and hand it over or reject it."""
 
 import csv
 import io
+import json
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,45 @@ from matplotlib.figure import Figure
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.exceptions import MlflowException
-from sklearn.pipeline import Pipeline
 
-from retrain.evaluate import Evaluation
+from retrain.card import Account, Window, card
+from retrain.checks import Finding
+from retrain.judgement import Judgement
+from retrain.page import page
 from retrain.search import Look
-from retrain.settings import RetrainSettings
+from retrain.settings import RetrainSettings, WindowSettings
+from retrain.trainers.contract import FittedModel
 from retrain.windows import Windows
 from taxiway.errors import RegistryError
 from taxiway.feature_binding import FeatureBinding
+from taxiway.lineage import TRIGGER_TAG, VERDICT_FILE, WINDOW_TAG
 from taxiway.package import Lineage, ModelPackage, log_package
+from taxiway.profile import profile
+from taxiway.promotion import VERDICT_TAG, challenge, promote, reject
 from taxiway.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
 from taxiway.signature import Column, Signature
 
+RETRAINING_TAG = "taxiway.retraining"
+"""On the MLflow run and on the version: which retraining made it, so that one that goes on makes no second."""
+REJECTED = "rejected"
 _DATASET_DIGEST_CHARACTERS = 36
 """As many as MLflow's database has room for; the tag and the lineage hold all of them."""
+_BY = "retrain"
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A fitted model with everything that its version will say about it."""
 
-    pipeline: Pipeline
+    run_id: str
+    trigger: str
+    fitted: FittedModel
     features: FeatureBinding | None
     windows: Windows
+    findings: Sequence[Finding]
     looks: Sequence[Look]
     best: Look
-    evaluation: Evaluation
+    judgement: Judgement
     figures: dict[str, Figure]
     code_revision: str
 
@@ -51,46 +66,128 @@ class Candidate:
 
     @property
     def metrics(self) -> dict[str, float]:
-        validation = {"validate_auc": self.best.auc, "validate_log_loss": self.best.log_loss}
-        return self.evaluation.metrics | validation
+        latency = self.judgement.latency
+        return self.judgement.comparison.challenger.metrics | {
+            "validate_auc": self.best.auc,
+            "validate_log_loss": self.best.log_loss,
+            "predict_p50_ms": latency.p50_ms,
+            "predict_p99_ms": latency.p99_ms,
+            "predict_rows_per_s": latency.rows_per_s,
+            "model_mb": self.judgement.model_mb,
+        }
 
-    @property
-    def tags(self) -> dict[str, str]:
-        return {"data_digest": self.windows.train.digest, "code_revision": self.code_revision}
+    def tags(self, settings: RetrainSettings) -> dict[str, str]:
+        train = settings.train
+        return {
+            RETRAINING_TAG: self.run_id,
+            TRIGGER_TAG: self.trigger,
+            WINDOW_TAG: f"{train.start.isoformat()}/{train.end.isoformat()}",
+            VERDICT_TAG: self.judgement.verdict.model_dump_json(),
+            "data_digest": self.windows.train.digest,
+            "code_revision": self.code_revision,
+        }
 
 
-def publish(registry: Registry, settings: RetrainSettings, candidate: Candidate) -> tuple[ModelVersion, str]:
-    """Registers the candidate; returns its version and alias.
+def signature_of(settings: RetrainSettings) -> Signature:
+    return Signature(inputs=settings.inputs, outputs=(Column(name=settings.output, dtype="float64"),))
 
-    The first version of a model is its champion: nothing is there to compare it with.
+
+def register(registry: Registry, settings: RetrainSettings, candidate: Candidate) -> ModelVersion:
+    """The version of this retraining; made once, however often it is asked for.
 
     Raises:
         RegistryError: MLflow refuses something or does not answer.
     """
+    with _telling(f"the model {settings.model!r} could not be registered"):
+        if (found := _registered(settings.model, candidate.run_id)) is not None:
+            return found
+        experiment = registry.experiment(settings.model)
+        _forget_unfinished(experiment, candidate.run_id)
+        tags = candidate.tags(settings)
+        # MLflow shows it at the run; the version has it as a tag, which has more room there.
+        run_tags = {name: value for name, value in tags.items() if name != VERDICT_TAG}
+        with mlflow.start_run(experiment_id=experiment, tags=run_tags) as run:
+            mlflow.log_params(candidate.parameters | {"seed": settings.search.seed, "trials": settings.search.trials})
+            mlflow.log_metrics(candidate.metrics)
+            _log_evidence(candidate)
+            _log_datasets(settings, candidate)
+            package = _package(settings, candidate, run.info.run_id)
+            uri = log_package(candidate.fitted.model, package, dict(candidate.fitted.requirements))
+        return registry.register(settings.model, uri, run.info.run_id, tags)
+
+
+def log_account(settings: RetrainSettings, candidate: Candidate, version: ModelVersion, created: datetime) -> None:
+    """The report and the model card, as files of the version's run; a second time replaces them.
+
+    Raises:
+        RegistryError: as `register`.
+    """
+    account = _account(settings, candidate, version, created)
+    with _telling(f"the report of {version.uri} could not be kept"):
+        client = mlflow.MlflowClient()
+        client.log_text(version.run_id, page(account, candidate.figures), "report.html")
+        client.log_text(version.run_id, card(account), "model_card.md")
+        client.update_model_version(version.name, version.version, card(account))
+
+
+def hand_over(
+    registry: Registry, settings: RetrainSettings, candidate: Candidate, version: ModelVersion, now: datetime
+) -> str:
+    """Champion when there is none, challenger when the gate lets it pass, else rejected; may be done twice.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    verdict = candidate.judgement.verdict
+    came_from = f"retraining {candidate.run_id} ({candidate.trigger})"
+    if not verdict.passed:
+        reason = f"{came_from}: {'; '.join(verdict.reasons)}"
+        reject(registry, version, _BY, reason, now, verdict.model_dump(mode="json"))
+        return REJECTED
+    if registry.alias(settings.model, CHAMPION) in (None, version):
+        promote(registry, version, _BY, f"{came_from}: the first version", now)
+        return CHAMPION
+    challenge(registry, version, _BY, f"{came_from}: passed its gate", now)
+    return CHALLENGER
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
     try:
-        return _publish(registry, settings, candidate)
+        yield
     except MlflowException as error:
-        raise RegistryError(f"the model could not be registered: {error.message}") from error
+        raise RegistryError(f"{what}: {error.message}") from error
 
 
-def _publish(registry: Registry, settings: RetrainSettings, candidate: Candidate) -> tuple[ModelVersion, str]:
-    with mlflow.start_run(experiment_id=registry.experiment(settings.model), tags=candidate.tags) as run:
-        mlflow.log_params(candidate.parameters | {"seed": settings.search.seed, "trials": settings.search.trials})
-        mlflow.log_metrics(candidate.metrics)
-        _log_evidence(candidate)
-        _log_datasets(settings, candidate)
-        package = _package(settings, candidate, run.info.run_id)
-        uri = log_package(candidate.pipeline, package, {"scikit-learn": version("scikit-learn")})
-    registered = registry.register(settings.model, uri, run.info.run_id, candidate.tags)
-    alias = CHAMPION if registry.alias(settings.model, CHAMPION) is None else CHALLENGER
-    registry.point(alias, registered)
-    return registered, alias
+def _registered(model: str, run_id: str) -> ModelVersion | None:
+    found = mlflow.search_model_versions(filter_string=f"name = '{model}' and tags.`{RETRAINING_TAG}` = '{run_id}'")
+    return ModelVersion(str(found[0].name), str(found[0].version), str(found[0].run_id)) if found else None
+
+
+def _forget_unfinished(experiment: str, run_id: str) -> None:
+    """Runs of a process that was killed before it had registered anything."""
+    found = mlflow.search_runs(
+        experiment_ids=[experiment], filter_string=f"tags.`{RETRAINING_TAG}` = '{run_id}'", output_format="list"
+    )
+    for run in found:
+        mlflow.delete_run(run.info.run_id)
 
 
 def _package(settings: RetrainSettings, candidate: Candidate, run_id: str) -> ModelPackage:
+    signature, evaluate = signature_of(settings), candidate.windows.evaluate
+    features = candidate.features.optional_inputs if candidate.features else ()
     return ModelPackage(
-        signature=Signature(inputs=settings.inputs, outputs=(Column(name=settings.output, dtype="float64"),)),
+        flavor=candidate.fitted.flavor,
+        signature=signature,
         features=candidate.features,
+        output_kind="probability",
+        reference_profile=profile(
+            # Rows that the model has not learned from: of those it knows the answers too well.
+            evaluate.columns,
+            signature,
+            features,
+            {settings.output: candidate.judgement.probabilities},
+        ),
         lineage=Lineage(
             data_digest=candidate.windows.train.digest,
             data_rows=len(candidate.windows.train),
@@ -102,13 +199,55 @@ def _package(settings: RetrainSettings, candidate: Candidate, run_id: str) -> Mo
     )
 
 
+def _account(settings: RetrainSettings, candidate: Candidate, version: ModelVersion, created: datetime) -> Account:
+    judged, windows = candidate.judgement, candidate.windows
+    spans = (("training", settings.train, windows.train), ("evaluation", settings.evaluate, windows.evaluate))
+    found = {f"check: {it.code}": it.sentence for it in candidate.findings}
+    service = {"feature service": candidate.features.service} if candidate.features else {}
+    return Account(
+        model=settings.model,
+        version=version.version,
+        champion_version=judged.champion.version if judged.champion else None,
+        created=created,
+        label=settings.label,
+        signature=signature_of(settings),
+        features=candidate.features.columns if candidate.features else (),
+        windows=[_window(name, span, dataset) for name, span, dataset in spans],
+        comparison=judged.comparison,
+        verdict=judged.verdict,
+        parameters=candidate.parameters,
+        code_revision=candidate.code_revision,
+        latency=judged.latency,
+        champion_latency=judged.champion_latency,
+        model_mb=judged.model_mb,
+        lineage={
+            "MLflow run": version.run_id,
+            "retraining": candidate.run_id,
+            "trigger": candidate.trigger,
+            **service,
+            **found,
+        },
+        intended_use=settings.intended_use,
+        limits=settings.limits,
+    )
+
+
+def _window(name: str, span: WindowSettings, dataset: Any) -> Window:
+    return Window(name, span.start, span.end, len(dataset), float(dataset.labels.mean()), dataset.digest)
+
+
 def _log_evidence(candidate: Candidate) -> None:
+    evaluation, verdict = candidate.judgement.comparison.challenger, candidate.judgement.verdict
     digests = {
         "training_digest": candidate.windows.train.digest,
         "evaluation_digest": candidate.windows.evaluate.digest,
     }
-    mlflow.log_dict(asdict(candidate.evaluation) | digests, "evaluation.json")
-    mlflow.log_text(_csv([asdict(it) for it in candidate.evaluation.slices]), "slices.csv")
+    mlflow.log_dict(asdict(evaluation) | digests, "evaluation.json")
+    mlflow.log_dict(json.loads(json.dumps(asdict(candidate.judgement.comparison))), "comparison.json")
+    mlflow.log_dict(verdict.model_dump(mode="json"), VERDICT_FILE)
+    mlflow.log_dict({"findings": [asdict(finding) for finding in candidate.findings]}, "checks.json")
+    mlflow.log_text(_csv([asdict(it) for it in evaluation.slices]), "slices.csv")
+    mlflow.log_text(_csv([asdict(it) for it in candidate.judgement.importances]), "importance.csv")
     looks = [{**asdict(look), **look.parameters} for look in candidate.looks]
     mlflow.log_text(_csv([{key: look[key] for key in look if key != "parameters"} for look in looks]), "trials.csv")
     for name, figure in candidate.figures.items():
@@ -129,7 +268,7 @@ def _log_datasets(settings: RetrainSettings, candidate: Candidate) -> None:
             mlflow.log_input(described, context=name)
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()

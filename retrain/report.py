@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from retrain.evaluate import Evaluation
+from retrain.checks import Finding
+from retrain.judgement import Judgement
 from retrain.search import Look
 from retrain.windows import Windows
 from taxiway.registry import ModelVersion
@@ -40,12 +41,17 @@ def rows_line(windows: Windows, without_label: int, set_aside: Counter[str]) -> 
     )
 
 
-def summary(version: ModelVersion, alias: str, best: Look, evaluation: Evaluation, seconds: Mapping[str, float]) -> str:
+def findings_lines(findings: Sequence[Finding]) -> list[str]:
+    return [f"{finding.severity}: {finding.sentence}" for finding in findings]
+
+
+def summary(version: ModelVersion, outcome: str, best: Look, judged: Judgement, seconds: Mapping[str, float]) -> str:
     """The end of the job's output."""
+    evaluation, comparison, verdict = judged.comparison.challenger, judged.comparison, judged.verdict
     lines = {
-        "registered": f"{version.uri} as {alias}",
+        "registered": f"{version.uri} as {outcome}",
         "parameters": f"trial {best.trial}, {best.iterations} iterations, "
-        + ", ".join(f"{name} {value:.4g}" for name, value in best.parameters.items()),
+        + ", ".join(f"{name} {_shown(value)}" for name, value in best.parameters.items()),
         "AUC": f"{evaluation.auc:.4f} (95%: {evaluation.auc_low:.4f} to {evaluation.auc_high:.4f})",
         "average precision": f"{evaluation.average_precision:.4f} (base rate {evaluation.base_rate:.4f})",
         "log loss": f"{evaluation.log_loss:.4f}",
@@ -54,7 +60,18 @@ def summary(version: ModelVersion, alias: str, best: Look, evaluation: Evaluatio
     }
     if worst := evaluation.worst_slice:
         lines["worst slice"] = f"{worst.column} {worst.value}: AUC {worst.auc:.4f}, {worst.rows:,} rows"
+    if judged.champion and (difference := comparison.auc.difference):
+        lines["beside champion"] = (
+            f"version {judged.champion.version}, AUC {difference.value:+.4f} "
+            f"({comparison.confidence:.0%}: {difference.low:+.4f} to {difference.high:+.4f})"
+        )
+    lines["one row"] = f"{judged.latency.p50_ms:.2f} ms, p99 {judged.latency.p99_ms:.2f} ms; {judged.model_mb:.2f} MB"
+    lines["gate"] = "passed" if verdict.passed else f"not passed: {'; '.join(verdict.reasons)}"
     stages = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items())
     lines["wall time"] = f"{sum(seconds.values()):.1f} s ({stages})"
     width = max(map(len, lines))
     return "\n".join(["", *(f"{name:<{width}}  {value}" for name, value in lines.items())])
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)

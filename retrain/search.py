@@ -1,126 +1,107 @@
 """Ray Tune: try hyperparameters, stop the hopeless early, remember every look at every trial."""
 
+import hashlib
 import os
+import pickle
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.basic_variant import BasicVariantGenerator
-from sklearn.metrics import log_loss, roc_auc_score
 
-from retrain.model import Parameters, classifier, one_thread
+from retrain.journal import Journal, Look, TrialRecord, best_look
 from retrain.settings import SearchSettings
+from retrain.suggest import METRIC, Suggestions, suggestions
+from retrain.trainers.boosting import Boosting
+from retrain.trainers.contract import SearchData, Trainer
 from taxiway.errors import JobError
 
-DEFAULTS = {
-    "learning_rate": 0.1,
-    "max_leaf_nodes": 31,
-    "min_samples_leaf": 20,
-    "l2_regularization": 1e-3,
-    "max_features": 1.0,
-}
-"""The first trial, near scikit-learn's own defaults: a search never ends below them."""
+__all__ = ["PATIENCE", "Look", "Looks", "SearchData", "Trial", "best_look", "search"]
 
 _QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints tables even when silent
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's own goes on after Ctrl-C with what it has
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # each look saves a checkpoint
 }
 
 PATIENCE = 2
 """A trial whose log loss has not improved for so many looks is over."""
+_STATE = "trial.pickle"
 
 
-@dataclass(frozen=True)
-class SearchData:
-    """Two encoded windows: the one that trials learn from and the later one that judges them."""
+class Trial(tune.Trainable):  # type: ignore[misc]
+    """One trial: each step adds iterations to the same fit and judges it on the validation window."""
 
-    inputs: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    validation_inputs: NDArray[np.float64]
-    validation_labels: NDArray[np.int64]
-    categorical: list[int]
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a trial had reached after some iterations."""
-
-    trial: int
-    parameters: Parameters
-    iterations: int
-    log_loss: float
-    auc: float
-
-
-def best_look(looks: Iterable[Look]) -> Look:
-    """The lowest log loss; among equals the fewest iterations, then the earliest trial."""
-    return min(looks, key=lambda look: (look.log_loss, look.iterations, look.trial))
-
-
-def space() -> dict[str, Any]:
-    return {
-        "learning_rate": tune.loguniform(0.02, 0.2),
-        "max_leaf_nodes": tune.lograndint(8, 96),
-        "min_samples_leaf": tune.lograndint(20, 400),
-        "l2_regularization": tune.loguniform(1e-3, 10.0),
-        "max_features": tune.uniform(0.2, 1.0),
-    }
-
-
-class BoostingTrial(tune.Trainable):  # type: ignore[misc]
-    """One trial: each step adds iterations to the same trees and judges them on the validation window."""
-
-    def setup(self, config: dict[str, Any], data: SearchData, settings: SearchSettings) -> None:
+    def setup(self, config: dict[str, Any], data: SearchData, settings: SearchSettings, trainer: Trainer) -> None:
         self._data = data
         self._settings = settings
+        self._trainer = trainer
+        trainer.threads = max(1, int(settings.cpus))
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._classifier = classifier(new_config, self._data.categorical, self._settings.seed)
+        self._steps = self._trainer.fit_steps(self._data, new_config["parameters"], self._settings.seed)
         self._iterations = 0
         self._looks_since_best = 0
         self._best = np.inf
+        if (checkpoint := new_config.get("checkpoint")) and (Path(checkpoint) / _STATE).exists():
+            self.load_checkpoint(checkpoint)
         return True
 
     def step(self) -> dict[str, Any]:
-        data = self._data
-        self._iterations = min(self._iterations + self._settings.report_every, self._settings.max_iterations)
-        with one_thread():
-            self._classifier.set_params(max_iter=self._iterations).fit(data.inputs, data.labels)
-            probabilities = self._classifier.predict_proba(data.validation_inputs)[:, 1]
-        loss = float(log_loss(data.validation_labels, probabilities, labels=[0, 1]))
-        self._looks_since_best = 0 if loss < self._best else self._looks_since_best + 1
-        self._best = min(loss, self._best)
+        up_to = min(self._iterations + self._settings.report_every, self._settings.max_iterations)
+        report = self._steps.step(up_to)
+        self._iterations = report.iterations
+        self._looks_since_best = 0 if report.log_loss < self._best else self._looks_since_best + 1
+        self._best = min(report.log_loss, self._best)
         return {
-            "iterations": self._iterations,
-            "log_loss": loss,
-            "auc": float(roc_auc_score(data.validation_labels, probabilities)),
-            "done": self._iterations >= self._settings.max_iterations or self._looks_since_best >= PATIENCE,
+            "iterations": report.iterations,
+            METRIC: report.log_loss,
+            "auc": report.auc,
+            "done": report.iterations >= self._settings.max_iterations or self._looks_since_best >= PATIENCE,
         }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        state = (self._iterations, self._looks_since_best, self._best, self._steps.save())
+        (Path(checkpoint_dir) / _STATE).write_bytes(pickle.dumps(state, protocol=5))
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        state = pickle.loads((Path(checkpoint) / _STATE).read_bytes())
+        self._iterations, self._looks_since_best, self._best, steps = state
+        self._steps.restore(steps)
 
 
 @dataclass
 class Looks(tune.Callback):  # type: ignore[misc]
-    """Collects looks while the search runs and prints one line for each finished trial."""
+    """Writes the journal while the search runs and prints one line for each finished trial."""
 
     trials: int
+    journal: Journal
     seen: list[Look] = field(default_factory=list)
     finished: int = 0
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        number = _number(trial)
-        self.seen.append(Look(number, trial.config, result["iterations"], result["log_loss"], result["auc"]))
+        number, parameters = trial.config["trial"], trial.config["parameters"]
+        look = Look(number, parameters, result["iterations"], result[METRIC], result["auc"])
+        self.seen.append(look)
+        self.journal.looked(look)
+
+    def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **_: Any) -> None:
+        self.journal.saved(trial.config["trial"], checkpoint.path)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.finished += 1
-        own = [look for look in self.seen if look.trial == _number(trial)]
+        number = trial.config["trial"]
+        self._end(number)
+        own = [look for look in self.seen if look.trial == number]
         best, best_of_all = best_look(own), best_look(self.seen)
         print(
             f"  trial {best.trial:>3} ({self.finished} of {self.trials} done): {own[-1].iterations:>4} iterations, "
@@ -130,73 +111,134 @@ class Looks(tune.Callback):  # type: ignore[misc]
         )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._end(trial.config["trial"])
+        print(f"  trial {trial.config['trial']:>3} failed; the search goes on without it", flush=True)
+
+    def _end(self, number: int) -> None:
         self.finished += 1
-        print(f"  trial {_number(trial):>3} failed; the search goes on without it", flush=True)
+        self.journal.ended(number)
+
+
+def search(
+    data: SearchData, settings: SearchSettings, trainer: Trainer | None = None, storage: Path | None = None
+) -> list[Look]:
+    """Every look at every trial, on the Ray cluster that this process is connected to.
+
+    The seed fixes the suggestions (Optuna's: as far as trials finish in the same order). Which trials are
+    stopped early depends on which finish first.
+
+    Args:
+        trainer: boosted trees unless given.
+        storage: a folder that every node sees; a search that was killed goes on from it, with the looks of
+            before. Its `time_budget_s` begins anew.
+
+    Raises:
+        ConfigError: the search algorithm needs a library that is not installed.
+        JobError: no trial came to a result, or the folder holds another search.
+    """
+    os.environ.update(_QUIET_TUNE)
+    trainer = trainer or Boosting()
+    with _folder(storage) as folder:
+        journal = Journal(folder / "search.jsonl")
+        past = journal.open(identity(data, settings, trainer))
+        points = suggestions(trainer.space(), settings, past, journal, time.monotonic)
+        errors = _run(data, settings, trainer, folder, past, points, journal) if points.left else []
+        looks = [look for trial in journal.trials().values() for look in trial.looks]
+    if not looks:
+        raise JobError(
+            f"no trial of the search came to a result: {_cause(errors[0]) if errors else 'none was started'}"
+        )
+    return looks
+
+
+def _run(
+    data: SearchData,
+    settings: SearchSettings,
+    trainer: Trainer,
+    folder: Path,
+    past: dict[int, TrialRecord],
+    points: Suggestions,
+    journal: Journal,
+) -> list[Any]:
+    """The trials that are left; what those that failed have raised."""
+    ended = [trial for trial in past.values() if trial.ended]
+    seen = [look for trial in past.values() for look in trial.looks]
+    trainable = tune.with_parameters(Trial, data=data, settings=settings, trainer=trainer)
+    results = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus}),
+        tune_config=tune.TuneConfig(
+            num_samples=points.left,
+            search_alg=points,
+            max_concurrent_trials=settings.parallel or _free_places(settings),
+            scheduler=scheduler(settings, ended),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(folder),
+            callbacks=[Looks(settings.trials, journal, seen, len(ended))],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=False),
+        ),
+    ).fit()
+    return list(results.errors)
+
+
+@contextmanager
+def _folder(storage: Path | None) -> Iterator[Path]:
+    if storage is not None:
+        yield storage.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="taxiway-search-") as folder:
+        yield Path(folder)
+
+
+def identity(data: SearchData, settings: SearchSettings, trainer: Trainer) -> str:
+    """What must be the same for a search to go on: more trials or other resources may be given meanwhile."""
+    kept = settings.model_dump_json(include={"seed", "algorithm", "max_iterations", "report_every"})
+    fitted_by = f"{type(trainer).__module__}:{type(trainer).__qualname__} {trainer.space()}"
+    sha = hashlib.sha256(f"{kept}\0{fitted_by}\0{data.layout.columns}\0".encode())
+    for part in (data.inputs, data.labels, data.validation_inputs, data.validation_labels):
+        sha.update(np.ascontiguousarray(part).data)
+    return sha.hexdigest()
+
+
+def scheduler(settings: SearchSettings, ended: list[TrialRecord]) -> Any:
+    """Only the best third of the trials goes on after two looks, and of these after six.
+
+    Trials of an earlier run count: those that are left are compared with them.
+    """
+    made = ASHAScheduler(
+        time_attr="iterations",
+        metric=METRIC,
+        mode="min",
+        grace_period=min(2 * settings.report_every, settings.max_iterations),
+        max_t=settings.max_iterations,
+        reduction_factor=3,
+    )
+    for trial in ended:
+        known = SimpleNamespace(trial_id=f"earlier_{trial.number}")
+        made.on_trial_add(None, known)
+        for look in trial.looks:
+            made.on_trial_result(None, known, {"iterations": look.iterations, METRIC: look.log_loss})
+    return made
+
+
+def places(free: Mapping[str, float], settings: SearchSettings) -> int:
+    """How many trials have room at a time in what is free of Ray's resources; 0 when none has."""
+    wanted = {"CPU": settings.cpus, "GPU": settings.gpus}
+    # Fractions add up to a little less than the whole.
+    return min(int(free.get(name, 0.0) / each + 1e-9) for name, each in wanted.items() if each)
+
+
+def _free_places(settings: SearchSettings) -> int:
+    found = places(ray.available_resources(), settings)
+    if not found:
+        print("  nothing of the cluster is free for a trial: the search waits", flush=True)
+    return max(found, 1)
 
 
 def _cause(error: Any) -> str:
     """What a trial raised: Ray's own exception renders as a remote traceback."""
     raised = getattr(error, "cause", None) or error
     return f"{type(raised).__name__}: {(str(raised).strip().splitlines() or [''])[-1]}"
-
-
-def _number(trial: Any) -> int:
-    """Tune ends a trial's id with its number, from 0."""
-    return int(str(trial.trial_id).rsplit("_", 1)[1]) + 1
-
-
-def search(data: SearchData, settings: SearchSettings) -> list[Look]:
-    """Every look at every trial, on the Ray cluster that this process is connected to.
-
-    The seed fixes the suggestions. Which of them are stopped early depends on which finish first.
-
-    Raises:
-        JobError: no trial came to a result.
-    """
-    os.environ.update(_QUIET_TUNE)
-    looks = Looks(settings.trials)
-    with tempfile.TemporaryDirectory(prefix="taxiway-search-") as folder:
-        results = tune.Tuner(
-            tune.with_resources(tune.with_parameters(BoostingTrial, data=data, settings=settings), {"cpu": 1}),
-            param_space=space(),
-            tune_config=tune.TuneConfig(
-                num_samples=settings.trials,
-                search_alg=BasicVariantGenerator(
-                    points_to_evaluate=[DEFAULTS],
-                    max_concurrent=settings.parallel or _free_cpus(),
-                    random_state=settings.seed,
-                ),
-                scheduler=_scheduler(settings),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=folder,
-                callbacks=[looks],
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=1),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
-    if not looks.seen:
-        cause = _cause(results.errors[0]) if results.errors else "none was started"
-        raise JobError(f"no trial of the search came to a result: {cause}")
-    return looks.seen
-
-
-def _scheduler(settings: SearchSettings) -> Any:
-    """Only the best third of the trials goes on after two looks, and of these after six."""
-    return ASHAScheduler(
-        time_attr="iterations",
-        metric="log_loss",
-        mode="min",
-        grace_period=min(2 * settings.report_every, settings.max_iterations),
-        max_t=settings.max_iterations,
-        reduction_factor=3,
-    )
-
-
-def _free_cpus() -> int:
-    free = int(ray.available_resources().get("CPU", 0))
-    if not free:
-        print("  no CPU of the cluster is free: the search waits for one", flush=True)
-    return max(free, 1)

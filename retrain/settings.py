@@ -1,12 +1,19 @@
 """The config file of a retraining."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
+from retrain.checks import CheckSettings
+from retrain.gate import GateSettings
+from retrain.relative import is_relative, resolve
+from retrain.trainers.choice import DEFAULT_TRAINER, TrainerSettings
+from taxiway.errors import ConfigError
 from taxiway.feature_binding import OnMissing
-from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
+from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings, parse, read_yaml
 from taxiway.signature import Column
 
 MAX_CATEGORIES = 255
@@ -17,11 +24,20 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
+Moment = Annotated[
+    datetime,
+    AfterValidator(_in_utc),
+    WithJsonSchema(
+        {"type": "string", "description": "ISO 8601, or relative to the date of the run: now-90d, now-1M/M"}
+    ),
+]
 
 
 class WindowSettings(Settings):
-    """A span of event time, `start` inclusive, `end` exclusive (ISO 8601, UTC unless it says otherwise)."""
+    """A span of event time, `start` inclusive, `end` exclusive.
+
+    Either is ISO 8601 (UTC unless it says otherwise), or relative to the date of the run: `now-90d/d`.
+    """
 
     start: Moment
     end: Moment
@@ -51,9 +67,28 @@ class SearchSettings(Settings):
 
     trials: int = Field(default=12, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
-    max_iterations: int = Field(default=300, ge=1, description="boosting iterations of a trial that is not stopped")
+    max_iterations: int = Field(
+        default=300, ge=1, description="of a trial that is not stopped: trees, or what the trainer counts"
+    )
     report_every: int = Field(default=50, ge=1, description="iterations between two looks at a trial")
-    parallel: int | None = Field(default=None, ge=1, description="trials at a time; default: one for each free CPU")
+    parallel: int | None = Field(
+        default=None, ge=1, description="trials at a time; default: as many as there are free CPUs and GPUs for"
+    )
+    time_budget_s: float | None = Field(
+        default=None, gt=0, description="after so long no further trial is begun; those that run go on to their end"
+    )
+    algorithm: Literal["random", "optuna"] = Field(
+        default="random", description="optuna learns from the trials that have ended; it must be installed"
+    )
+    cpus: float = Field(default=1.0, gt=0, description="of one trial; below 1 several share a CPU")
+    gpus: float = Field(default=0.0, ge=0, description="of one trial; below 1 several share a GPU")
+
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _whole_above_one(cls, number: float) -> float:
+        if number > 1 and number != int(number):
+            raise ValueError("above 1, Ray lends whole ones only")
+        return number
 
 
 class RetrainSettings(FileSettings):
@@ -62,16 +97,30 @@ class RetrainSettings(FileSettings):
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the registered model's name")
     labels: str = Field(description="a Parquet file with row id, event timestamp, request columns and label")
     label: str = Field(description="the column to predict, 0 or 1; rows without it are left out")
+    label_arrived: str | None = Field(
+        default=None,
+        description="the column with the moment at which each label was known; what came after the date of the run "
+        "counts as not labelled",
+    )
     row_id: str = "row_id"
     event_timestamp: str = "event_timestamp"
     inputs: tuple[Column, ...] = Field(min_length=1, description="the columns that a request will bring")
     output: str = Field(default="probability", description="the name of the answer's column")
+    time_zone: str = Field(default="UTC", description="in which relative moments count days and months")
     train: WindowSettings
     validate_from: Moment = Field(description="from here on, the end of the training window judges trials")
     evaluate: WindowSettings
     slices: tuple[str, ...] = Field(default=(), description="inputs by whose values the evaluation is split")
     features: FeaturesSettings | None = None
     search: SearchSettings = SearchSettings()
+    trainer: TrainerSettings = Field(default=DEFAULT_TRAINER, description="what fits the model")
+    checks: CheckSettings = Field(default=CheckSettings(), description="what the training set must keep to")
+    gate: GateSettings = Field(default=GateSettings(), description="what a challenger must fulfil")
+    intended_use: str = Field(default="", description="Markdown of the model's owner for its card")
+    limits: str = Field(default="", description="likewise: what the model is not for, and where it fails")
+    resume_h: float = Field(
+        default=24.0, ge=0, description="hours after which a run that was killed begins anew rather than goes on"
+    )
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     feature_store: FeatureStoreSettings | None = Field(default=None, validate_default=True)
 
@@ -118,3 +167,37 @@ class RetrainSettings(FileSettings):
         if store is None and info.data.get("features") is not None:
             raise ValueError("is required when the model has features")
         return store
+
+
+def load_retraining(path: str | Path, now: datetime) -> RetrainSettings:
+    """The file, with what is relative in it counted from `now`.
+
+    Raises:
+        ConfigError: as `taxiway.settings.load`.
+    """
+    return parse(_resolved(read_yaml(path), now, str(path)), RetrainSettings, str(path))
+
+
+def _resolved(data: Any, now: datetime, source: str) -> Any:
+    if not isinstance(data, dict):
+        return data
+    try:
+        zone = ZoneInfo(str(data.get("time_zone", "UTC")))
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(f"{source}: key 'time_zone': there is no time zone {data['time_zone']!r}") from error
+
+    def moment(value: Any, key: str) -> Any:
+        if not (isinstance(value, str) and is_relative(value)):
+            return value
+        try:
+            return resolve(value, now, zone)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: key {key!r}: {error}") from error
+
+    found = dict(data)
+    for window in ("train", "evaluate"):
+        if isinstance(found.get(window), dict):
+            found[window] = {key: moment(value, f"{window}.{key}") for key, value in found[window].items()}
+    if "validate_from" in found:
+        found["validate_from"] = moment(found["validate_from"], "validate_from")
+    return found

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from retrain.dataset import Dataset
 from retrain.model import Layout
-from retrain.search import SearchData
 from retrain.settings import RetrainSettings
+from retrain.trainers.contract import SearchData
 from taxiway.errors import JobError
 
 
@@ -49,5 +49,5 @@ def search_data(windows: Windows, layout: Layout) -> SearchData:
         labels=windows.learn.labels,
         validation_inputs=encoder.transform(windows.validate.columns),
         validation_labels=windows.validate.labels,
-        categorical=layout.categorical,
+        layout=layout,
     )

@@ -19,6 +19,7 @@ from taxiway.flavors.loading import Flavor, Placement, ask_of, load_native
 from taxiway.flavors.mlflow_signature import write_signature
 from taxiway.flavors.plain import OutputKind, PlainModel, example_columns, load_plain
 from taxiway.flavors.torch import Precision
+from taxiway.profile import Profile
 from taxiway.scoring import Predictor
 from taxiway.settings import Settings
 from taxiway.signature import Array, Column, Signature
@@ -45,7 +46,10 @@ class Lineage(Settings):
 
 
 class ModelPackage(Settings):
-    """What serving and batch must agree upon. `reference_profile` is the place of drift's reference."""
+    """What serving, batch and retraining must agree upon.
+
+    `reference_profile` is what the columns held in the window that drift compares with; null where nobody took it.
+    """
 
     format: Literal[1] = 1
     flavor: Flavor = "sklearn"
@@ -60,7 +64,7 @@ class ModelPackage(Settings):
         description="of models that have several; null: predict_proba for a probability where there is one, or predict",
     )
     lineage: Lineage | None = Field(default=None, description="null for a model that was logged with plain MLflow")
-    reference_profile: None = None
+    reference_profile: Profile | None = None
 
     @property
     def model_columns(self) -> tuple[Column, ...]:

@@ -7,9 +7,11 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -59,6 +61,22 @@ class LiveModel:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class VersionState:
+    """A version with what the registry says about it.
+
+    Attributes:
+        created: UTC.
+        status: MLflow's; one that is `READY` can be used.
+        tags: may change.
+    """
+
+    version: ModelVersion
+    created: datetime
+    status: str
+    tags: Mapping[str, str]
+
+
 class Registry:
     """One MLflow registry, for any thread. MLflow's tracking URI is global: a process works with one registry."""
 
@@ -72,6 +90,11 @@ class Registry:
         mlflow.set_tracking_uri(settings.tracking_uri)
         # MLflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates.
         warnings.filterwarnings("ignore", message="The ``noload`` loader", category=SADeprecationWarning)
+
+    @property
+    def tracking_uri(self) -> str:
+        """As it was given, a password in it too: not for messages."""
+        return self._settings.tracking_uri
 
     @property
     def _where(self) -> str:
@@ -183,6 +206,41 @@ class Registry:
         """Moves an alias to a version."""
         with self._asking(f"alias {alias!r} of {version.uri}") as client:
             client.set_registered_model_alias(version.name, alias, version.version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Removes an alias; one that is not there is no error."""
+        with self._asking(f"alias {alias!r} of model {name!r}") as client:
+            client.delete_registered_model_alias(name, alias)
+
+    def describe(self, version: ModelVersion) -> VersionState | None:
+        """What the registry says of a version; None when it has no such version."""
+        with self._asking(version.uri) as client:
+            try:
+                found = client.get_model_version(version.name, version.version)
+            except MlflowException as error:
+                if error.error_code not in _ABSENT:
+                    raise
+                return None
+        created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+        tags = {str(key): str(value) for key, value in found.tags.items()}
+        return VersionState(_model_version(found), created, str(found.status), tags)
+
+    def write_version_tag(self, version: ModelVersion, key: str, value: str) -> None:
+        """Sets a tag of a version."""
+        with self._asking(f"tag {key!r} of {version.uri}") as client:
+            client.set_model_version_tag(version.name, version.version, key, value)
+
+    def run(self, run_id: str) -> Run | None:
+        """The run that a version comes from; None when the registry does not have it."""
+        if not run_id:
+            return None
+        with self._asking(f"run {run_id}") as client:
+            try:
+                return client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code not in _ABSENT:
+                    raise
+                return None
 
     def live(self, name: str) -> LiveModel:
         """The aliases and tags of a registered model, in one read.

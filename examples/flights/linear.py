@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import mlflow
@@ -20,13 +21,13 @@ from retrain.features import join_features, open_features
 from retrain.labels import read_labels
 from retrain.model import Layout, layout, one_thread, predict
 from retrain.revision import code_revision
-from retrain.settings import RetrainSettings
+from retrain.settings import RetrainSettings, load_retraining
 from retrain.windows import Windows, split
 from taxiway.errors import RegistryError, TaxiwayError
 from taxiway.feature_binding import FeatureBinding
 from taxiway.package import Lineage, ModelPackage, log_package
+from taxiway.promotion import challenge, promote
 from taxiway.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
-from taxiway.settings import load
 from taxiway.signature import Column, Signature
 
 RETRAIN_FILE = "configs/flights/retrain.yaml"
@@ -39,7 +40,7 @@ def main() -> int:
     """Trains on a sample of the champion's examples and registers a version; the first one is the champion."""
     start = time.monotonic()
     try:
-        settings = load(RETRAIN_FILE, RetrainSettings)
+        settings = load_retraining(RETRAIN_FILE, datetime.now(UTC))
         binding, windows = _sampled(settings)
         pipeline = fit(windows.train, layout(settings.inputs, binding.columns if binding else ()))
         metrics = _metrics(windows.evaluate.labels, predict(pipeline, windows.evaluate))
@@ -71,7 +72,7 @@ def fit(examples: Dataset, layout: Layout) -> Pipeline:
 
 def _sampled(settings: RetrainSettings) -> tuple[FeatureBinding | None, Windows]:
     binding, history = open_features(settings)
-    examples = read_labels(settings).examples.take(slice(None, None, _ONE_IN))
+    examples = read_labels(settings, datetime.now(UTC)).examples.take(slice(None, None, _ONE_IN))
     joined, _ = join_features(examples, binding, history)
     return binding, split(joined, settings)
 
@@ -104,7 +105,8 @@ def _publish(
             uri = log_package(pipeline, package, {"scikit-learn": version("scikit-learn")})
         registered = registry.register(MODEL, uri, run.info.run_id, tags)
         alias = CHAMPION if registry.alias(MODEL, CHAMPION) is None else CHALLENGER
-        registry.point(alias, registered)
+        hand_over = promote if alias == CHAMPION else challenge
+        hand_over(registry, registered, "examples.flights.linear", "the graph's second model", datetime.now(UTC))
     except MlflowException as error:
         raise RegistryError(f"the model could not be registered: {error.message}") from error
     return registered, alias

@@ -204,6 +204,8 @@ def test_a_retraining_on_the_cluster_registers_a_challenger(quickstart: Quicksta
     config = yaml.safe_load(Path("configs/flights/retrain.yaml").read_text())
     config["search"] = {"trials": 2, "max_iterations": 40, "report_every": 20}
     config["train"]["start"] = "2013-06-01T00:00-04:00"
+    # So short a search on so few months is not as good as the champion, and shall be registered all the same.
+    config["gate"] = {"min_auc_gain": -0.1, "max_log_loss_increase": None, "max_slice_auc_loss": None}
     path = quickstart.home / "retrain.yaml"
     path.write_text(yaml.safe_dump(config))
     quickstart.submit("retrain", str(path))

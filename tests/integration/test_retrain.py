@@ -2,8 +2,13 @@
 
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -34,16 +39,23 @@ SETTINGS = {
 }
 
 
-def retrain(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "retrain", *arguments],
         cwd=ROOT,
-        env=environment | {"TAXIWAY_HOME": str(home)},
-        capture_output=True,
+        env=environment | {"TAXIWAY_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        start_new_session=True,
     )
+
+
+def retrain(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    process = start(home, *arguments)
+    out, err = process.communicate(timeout=240)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +138,140 @@ def test_a_config_error_is_one_line_and_status_2(home: Path) -> None:
     assert run.stdout == ""
     assert "unknown key 'trails'" in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_the_profile_of_the_held_out_rows_travels_with_the_version(registry: Registry) -> None:
+    profile = registry.load(registry.resolve("models:/tiny@champion")).package.reference_profile
+    assert profile is not None
+    assert set(profile.inputs) == {"kind", "x", "size"}
+    assert profile.outputs["late_probability"].rows == profile.inputs["x"].rows > 500
+
+
+def test_report_and_card_are_kept_with_the_run(registry: Registry) -> None:
+    challenger = registry.resolve("models:/tiny@challenger")
+    uri = mlflow.get_run(challenger.run_id).info.artifact_uri
+    report = mlflow.artifacts.load_text(f"{uri}/report.html")
+    assert "tiny, version 2" in report
+    assert "Gate passed" in report
+    card = mlflow.artifacts.load_text(f"{uri}/model_card.md")
+    assert card.startswith("# tiny, version 2")
+
+
+def test_lineage_is_one_command(home: Path, registry: Registry) -> None:
+    registry.resolve("models:/tiny@champion")
+    done = subprocess.run(
+        [sys.executable, "-m", "taxiway", "lineage", "models:/tiny@champion", "--json"],
+        cwd=ROOT,
+        env=os.environ | {"TAXIWAY_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert told["data_window"] == "2024-01-01T00:00:00+00:00/2024-01-25T00:00:00+00:00"
+    assert told["verdict"]["passed"] is True
+    assert told["trigger"] == "by hand"
+    assert told["promoted"]["by"] == "retrain"
+    assert told["parameters"]["iterations"] in (5, 10)
+
+
+@pytest.fixture
+def other(home: Path, tmp_path: Path) -> Path:
+    """A home of its own with the same labels."""
+    shutil.copy(home / "labels.parquet", tmp_path)
+    return tmp_path
+
+
+def config(home: Path, **changes: object) -> str:
+    path = home / "retrain.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | changes))
+    return str(path)
+
+
+def test_what_fails_its_gate_is_rejected_and_no_alias_moves(other: Path) -> None:
+    assert retrain(other, config(other)).returncode == 0
+    before = Registry(RegistrySettings(tracking_uri=f"sqlite:///{other}/mlflow.db")).live("tiny").aliases
+    done = retrain(other, config(other, gate={"min_auc": 0.99}))
+    assert done.returncode == 3, done.stderr
+    assert "models:/tiny/2 as rejected" in done.stdout
+    assert re.search(r"gate +not passed: the AUC is 0\.\d+, less than the required 0\.99", done.stdout)
+    registry = Registry(RegistrySettings(tracking_uri=f"sqlite:///{other}/mlflow.db"))
+    assert registry.live("tiny").aliases == before == {"champion": "1"}
+    rejected = registry.describe(registry.resolve("models:/tiny/2"))
+    assert rejected is not None
+    assert rejected.tags["taxiway.stage"] == "rejected"
+    assert json.loads(rejected.tags["taxiway.verdict"])["passed"] is False
+
+
+def test_a_training_set_with_a_leak_ends_the_run_before_anything_is_learned(other: Path) -> None:
+    frame = pd.read_parquet(other / "labels.parquet")
+    frame["size"] = np.where(frame["late"] == 1, 8, 7)
+    frame.to_parquet(other / "labels.parquet")
+    done = retrain(other, config(other, checks={"severity": {"leakage": "error"}}))
+    assert done.returncode == 1
+    assert "size" in done.stderr
+    assert "search ..." not in done.stdout
+
+
+def test_windows_follow_the_date_of_the_run(other: Path) -> None:
+    relative = {
+        "train": {"start": "now-31d", "end": "now-7d"},
+        "validate_from": "now-12d",
+        "evaluate": {"start": "now-7d", "end": "now"},
+    }
+    done = retrain(other, config(other, **relative), "--now", "2024-02-01", "--trigger", "a test")
+    assert done.returncode == 0, done.stderr
+    registry = Registry(RegistrySettings(tracking_uri=f"sqlite:///{other}/mlflow.db"))
+    state = registry.describe(registry.resolve("models:/tiny/1"))
+    assert state is not None
+    assert state.tags["taxiway.window"] == "2024-01-01T00:00:00+00:00/2024-01-25T00:00:00+00:00"
+    assert state.tags["taxiway.trigger"] == "a test"
+
+
+@pytest.mark.timeout(600)
+def test_killed_in_every_stage_a_run_goes_on_and_registers_once(other: Path) -> None:
+    path = config(other)
+    for stage in ("labels ...", "search ...", "trial", "refit ...", "judge ...", "register ..."):
+        process = start(other, path)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if stage in line:
+                break
+        else:
+            pytest.fail(f"it never came to {stage}: {process.communicate()[1]}")
+        time.sleep(0.5 if stage == "register ..." else 0.0)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    done = retrain(other, path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"goes on with \S+; done before: .*labels.*looks.*model", done.stdout)
+    assert "(3 of 3 done)" not in done.stdout
+    registry = Registry(RegistrySettings(tracking_uri=f"sqlite:///{other}/mlflow.db"))
+    assert registry.live("tiny").aliases == {"champion": "1"}
+    assert len(mlflow.search_model_versions(filter_string="name = 'tiny'")) == 1
+    assert len(mlflow.search_runs([registry.experiment("tiny")], output_format="list")) == 1
+    assert not (other / "retrain" / "tiny" / "unfinished").exists()
+
+
+def test_a_second_retraining_of_the_model_is_told_to_come_later(other: Path) -> None:
+    path = config(other)
+    first = start(other, path)
+    assert first.stdout is not None
+    next(line for line in first.stdout if "search ..." in line)
+    second = retrain(other, path)
+    first.communicate(timeout=240)
+    assert second.returncode == 75
+    assert f"a retraining of 'tiny' is under way: process {first.pid}" in second.stderr
+    assert first.returncode == 0
+
+
+def test_labels_that_had_not_arrived_are_not_learned_from(other: Path) -> None:
+    frame = pd.read_parquet(other / "labels.parquet")
+    frame["known"] = frame["event_timestamp"] + pd.Timedelta(days=2)
+    frame.to_parquet(other / "labels.parquet")
+    done = retrain(other, config(other, label_arrived="known"), "--now", datetime(2024, 1, 31, tzinfo=UTC).isoformat())
+    assert done.returncode == 0, done.stderr
+    late = int((frame["known"] > pd.Timestamp("2024-01-31", tz="UTC")).sum())
+    without = int(re.search(r"left out: (\d+) without label", done.stdout)[1])  # type: ignore[index]
+    missing = int((frame["late"].isna() & (frame["known"] <= pd.Timestamp("2024-01-31", tz="UTC"))).sum())
+    assert without == late + missing

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from taxiway.errors import ConfigError, JobError
 from taxiway.feature_binding import FeatureBinding, FeatureViewBinding
 from taxiway.signature import Array, Columns
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 INPUTS = [
     {"name": "kind", "dtype": "string", "categories": ["a", "b"]},
     {"name": "key", "dtype": "string", "nullable": True},
@@ -60,7 +62,7 @@ def labels(tmp_path: Path) -> Path:
 
 def test_windows_contain_their_start_and_not_their_end(labels: Path) -> None:
     frame().to_parquet(labels)
-    windows = split(read_labels(settings(labels)).examples, settings(labels))
+    windows = split(read_labels(settings(labels), NOW).examples, settings(labels))
     first, last = windows.train.moments[[0, -1]].astype("datetime64[D]").astype(str)
     assert (first, last) == ("2024-02-01", "2024-07-31")
     assert len(windows.learn) + len(windows.validate) == len(windows.train)
@@ -73,14 +75,14 @@ def test_an_offset_in_the_config_and_a_zone_in_the_file_mean_the_same_moment(lab
     local = frame().assign(event_timestamp=lambda table: table["event_timestamp"].dt.tz_convert("America/New_York"))
     local.to_parquet(labels)
     shifted = settings(labels, train={"start": "2024-01-31T19:00-05:00", "end": "2024-07-31T20:00-04:00"})
-    assert list(read_labels(shifted).examples.row_ids) == list(read_labels(settings(labels)).examples.row_ids)
+    assert list(read_labels(shifted, NOW).examples.row_ids) == list(read_labels(settings(labels), NOW).examples.row_ids)
 
 
 def test_a_row_without_label_is_left_out_and_counted(labels: Path) -> None:
     table = frame()
     table.loc[[40, 41], "late"] = np.nan
     table.to_parquet(labels)
-    read = read_labels(settings(labels))
+    read = read_labels(settings(labels), NOW)
     assert read.without_label == 2
     assert not {40, 41} & set(read.examples.row_ids)
 
@@ -93,7 +95,7 @@ def test_bad_rows_are_set_aside_and_counted_by_code(labels: Path) -> None:
     table.loc[43, "size"] = 1.5
     table.loc[44, ["kind", "size"]] = ["z", -1]
     table.to_parquet(labels)
-    read = read_labels(settings(labels))
+    read = read_labels(settings(labels), NOW)
     assert read.set_aside == {"unknown_category": 2, "out_of_range": 1, "missing_value": 1, "wrong_type": 1}
     assert not {40, 41, 42, 43, 44} & set(read.examples.row_ids)
     assert read.examples.columns["size"].dtype == np.int64
@@ -101,7 +103,7 @@ def test_bad_rows_are_set_aside_and_counted_by_code(labels: Path) -> None:
 
 def test_a_nullable_input_may_be_absent_from_the_file(labels: Path) -> None:
     frame().drop(columns=["key", "weight"]).to_parquet(labels)
-    columns = read_labels(settings(labels)).examples.columns
+    columns = read_labels(settings(labels), NOW).examples.columns
     assert set(columns["key"]) == {None}
     assert np.isnan(columns["weight"]).all()
 
@@ -118,27 +120,27 @@ def test_a_nullable_input_may_be_absent_from_the_file(labels: Path) -> None:
 def test_a_column_of_another_type_is_the_operators_error(labels: Path, change: dict[str, Any], message: str) -> None:
     frame().assign(**change).to_parquet(labels)
     with pytest.raises(ConfigError, match=message):
-        read_labels(settings(labels))
+        read_labels(settings(labels), NOW)
 
 
 def test_a_missing_file_and_a_missing_column_are_named(labels: Path) -> None:
     with pytest.raises(ConfigError, match=r"labels: .*labels\.parquet can't be read"):
-        read_labels(settings(labels))
+        read_labels(settings(labels), NOW)
     frame().drop(columns=["size"]).to_parquet(labels)
     with pytest.raises(ConfigError, match="has no column size"):
-        read_labels(settings(labels))
+        read_labels(settings(labels), NOW)
 
 
 def test_row_ids_that_repeat_are_refused(labels: Path) -> None:
     frame().assign(row_id=lambda table: table["row_id"] // 2).to_parquet(labels)
     with pytest.raises(JobError, match="row_id is not unique"):
-        read_labels(settings(labels))
+        read_labels(settings(labels), NOW)
 
 
 def test_a_window_without_both_labels_is_refused(labels: Path) -> None:
     frame().assign(late=0.0).to_parquet(labels)
     with pytest.raises(JobError, match="not both labels"):
-        split(read_labels(settings(labels)).examples, settings(labels))
+        split(read_labels(settings(labels), NOW).examples, settings(labels))
 
 
 def test_the_digest_does_not_depend_on_the_files_order_or_encoding(labels: Path, tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ class History:
 @pytest.mark.parametrize("on_missing", ["refuse", "null"])
 def test_features_are_joined_month_by_month_and_keep_their_rows(labels: Path, on_missing: Any) -> None:
     frame().to_parquet(labels)
-    examples = read_labels(settings(labels, evaluate={"start": "2024-08-01", "end": "2024-09-01"})).examples
+    examples = read_labels(settings(labels, evaluate={"start": "2024-08-01", "end": "2024-09-01"}), NOW).examples
     view = FeatureViewBinding(name="v", entity_keys=("key",), columns=("speed",), on_missing=on_missing)
     history: Any = History()
     joined, refused = join_features(examples, FeatureBinding(service="s", views=(view,)), history)
@@ -203,7 +205,7 @@ def test_features_are_joined_month_by_month_and_keep_their_rows(labels: Path, on
 
 
 def _digest(path: Path) -> str:
-    return read_labels(settings(path)).examples.digest
+    return read_labels(settings(path), NOW).examples.digest
 
 
 def _dataset(rows: int, columns: dict[str, Array]) -> Dataset:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from retrain.settings import RetrainSettings
+from retrain.settings import RetrainSettings, load_retraining
 from taxiway.errors import ConfigError
 from taxiway.settings import load, parse
 
@@ -57,3 +57,38 @@ def test_the_flights_config_is_valid() -> None:
 def test_a_config_that_would_mislead_is_refused_and_names_the_key(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings(**changes)
+
+
+RELATIVE = """
+model: m
+labels: labels.parquet
+label: late
+inputs: [{{name: x, dtype: float64}}]
+time_zone: {zone}
+train: {{start: now-3M/M, end: {end}}}
+validate_from: now-1M
+evaluate: {{start: now/d, end: now+1d/d}}
+"""
+
+
+def test_relative_windows_are_counted_from_the_date_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RELATIVE.format(zone="America/New_York", end="now/d"))
+    found = load_retraining(tmp_path / "r.yaml", datetime(2026, 6, 15, 2, tzinfo=UTC))
+    # In New York it is still the 14th.
+    assert found.train.start == datetime(2026, 3, 1, 5, tzinfo=UTC)
+    assert found.train.end == found.evaluate.start == datetime(2026, 6, 14, 4, tzinfo=UTC)
+    assert found.evaluate.end == datetime(2026, 6, 15, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "end", "message"),
+    [
+        ("Mars/Olympus", "now/d", "key 'time_zone': there is no time zone 'Mars/Olympus'"),
+        ("UTC", "now-3x", "key 'train.end'"),
+        ("UTC", "now-4M", "train.end.*after the window's start"),
+    ],
+)
+def test_a_bad_relative_window_is_named(tmp_path: Path, zone: str, end: str, message: str) -> None:
+    (tmp_path / "r.yaml").write_text(RELATIVE.format(zone=zone, end=end))
+    with pytest.raises(ConfigError, match=message):
+        load_retraining(tmp_path / "r.yaml", datetime(2026, 6, 15, tzinfo=UTC))

@@ -1,0 +1,277 @@
+"""What is told of a challenger, and its model card in Markdown."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from retrain.compare import Comparison, Estimate, Latency, Metric, SliceComparison
+from retrain.gate import RuleResult, Verdict
+from taxiway.signature import Column, Signature
+
+METRIC_NAMES: Mapping[Metric, str] = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss (lower is better)",
+}
+SLICE_HEAD = ("slice", "rows", "label 1", "AUC", "log loss", "champion's AUC", "difference", "difference of log loss")
+_SLICES_LISTED = 40
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~$!&])")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rows of a span of event time, `start` inclusive, `end` exclusive, both UTC.
+
+    Args:
+        name: what it was used for, such as "training".
+        base_rate: the share of rows with label 1.
+        digest: SHA-256 of the rows.
+    """
+
+    name: str
+    start: datetime
+    end: datetime
+    rows: int
+    base_rate: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """Everything that report and card say of one challenger.
+
+    Args:
+        version: as registered; None when it was not.
+        champion_version: whom it was compared with; None when there was nobody.
+        features: what the feature store brings, in the model's order.
+        lineage: further facts by name, such as the MLflow run or the feature service.
+        intended_use: Markdown of the model's owner, as it stands in the settings; likewise `limits`.
+    """
+
+    model: str
+    version: str | None
+    champion_version: str | None
+    created: datetime
+    label: str
+    signature: Signature
+    features: Sequence[str]
+    windows: Sequence[Window]
+    comparison: Comparison
+    verdict: Verdict
+    parameters: Mapping[str, object]
+    code_revision: str
+    latency: Latency | None = None
+    champion_latency: Latency | None = None
+    model_mb: float | None = None
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    intended_use: str = ""
+    limits: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.model}, version {self.version}" if self.version else f"{self.model}, not registered"
+
+    @property
+    def opponent(self) -> str:
+        return f"champion (version {self.champion_version})" if self.champion_version else "champion"
+
+
+def card(account: Account) -> str:
+    """A model card after Mitchell et al. 2019, as Markdown; everything but the owner's own words is escaped."""
+    verdict = "may become champion" if account.verdict.passed else "must not become champion"
+    sections = (
+        f"# {_text(account.title)}",
+        f"Made {account.created:%Y-%m-%d %H:%M} UTC. The gate's verdict: **{verdict}**.",
+        _own_words("Intended use", account.intended_use),
+        _own_words("Limits", account.limits),
+        _section("Data", _windows(account.windows)),
+        _section("Inputs and answer", _columns(account)),
+        _section("Metrics", _metrics(account)),
+        _section("Slices", _slices(account)),
+        _section("Calibration", _calibration(account)),
+        _section("Latency and size", _latency(account)),
+        _section("Verdict", _rules(account.verdict.rules)),
+        _section("Training", _training(account)),
+    )
+    return "\n\n".join(it for it in sections if it) + "\n"
+
+
+def with_interval(estimate: Estimate, *, signed: bool = False) -> str:
+    """`0.7312 (0.7265 to 0.7358)`."""
+    form = "+.4f" if signed else ".4f"
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
+
+
+def outcome(passed: bool | None) -> str:
+    return "not applicable" if passed is None else "passed" if passed else "failed"
+
+
+def rules_of_column(column: Column) -> str:
+    """What values a column takes, in a few words."""
+    told = [f"one of {', '.join(column.categories)}"] if column.categories is not None else []
+    told += [f"at least {column.minimum:g}"] if column.minimum is not None else []
+    told += [f"at most {column.maximum:g}"] if column.maximum is not None else []
+    told += ["may be missing"] if column.nullable else []
+    return ", ".join(told)
+
+
+def notable_slices(comparison: Comparison) -> list[tuple[str, SliceComparison]]:
+    """The slices that a reader should look at first, with the reason."""
+    found = [("lowest AUC", comparison.worst_slice), ("falls most behind the champion", comparison.largest_loss)]
+    return [
+        (why, it)
+        for why, it in found
+        if it is not None and (why == "lowest AUC" or (it.auc_difference is not None and it.auc_difference.value < 0))
+    ]
+
+
+def _windows(windows: Sequence[Window]) -> str:
+    return _table(
+        ("window", "from", "to (exclusive)", "rows", "label 1", "digest"),
+        [
+            (
+                it.name,
+                f"{it.start:%Y-%m-%d %H:%M}",
+                f"{it.end:%Y-%m-%d %H:%M}",
+                f"{it.rows:,}",
+                f"{it.base_rate:.2%}",
+                it.digest,
+            )
+            for it in windows
+        ],
+    )
+
+
+def _columns(account: Account) -> str:
+    inputs = _table(
+        ("input", "type", "values", "description"),
+        [(it.name, it.dtype, rules_of_column(it), it.description) for it in account.signature.inputs],
+    )
+    features = f"From the feature store: {_text(', '.join(account.features) or 'nothing')}."
+    answers = ", ".join(f"{it.name} ({it.dtype})" for it in account.signature.outputs)
+    return f"{inputs}\n\n{features}\n\nLabel: {_text(account.label)}. Answer: {_text(answers)}."
+
+
+def _metrics(account: Account) -> str:
+    comparison = account.comparison
+    evaluation = comparison.challenger
+    if comparison.champion is None:
+        head: tuple[str, ...] = ("metric", "this model")
+        rows: list[tuple[str, ...]] = [
+            (METRIC_NAMES[it.metric], with_interval(it.challenger)) for it in comparison.metrics
+        ]
+    else:
+        head = ("metric", "this model", account.opponent, "difference")
+        rows = [
+            (
+                METRIC_NAMES[it.metric],
+                with_interval(it.challenger),
+                with_interval(it.champion) if it.champion else "",
+                with_interval(it.difference, signed=True) if it.difference else "",
+            )
+            for it in comparison.metrics
+        ]
+    told = (
+        f"On {evaluation.rows:,} held-out rows, {evaluation.base_rate:.2%} of them with label 1. Intervals hold "
+        f"{100 * comparison.confidence:.4g}% of {comparison.samples:,} bootstrap samples"
+        f"{', drawn for both models alike' if comparison.champion else ''}."
+    )
+    return f"{_table(head, rows)}\n\n{told}"
+
+
+def _slices(account: Account) -> str:
+    comparison = account.comparison
+    if not comparison.slices:
+        return "None were asked for."
+    notable = [f"- {_text(f'{why}: {_told(it)}')}" for why, it in notable_slices(comparison)]
+    rows = [
+        (
+            it.name,
+            f"{it.challenger.rows:,}{' (small)' if it.challenger.small else ''}",
+            f"{it.challenger.base_rate:.2%}",
+            _figure(it.challenger.auc),
+            f"{it.challenger.log_loss:.4f}",
+            _figure(it.champion.auc) if it.champion else "",
+            with_interval(it.auc_difference, signed=True) if it.auc_difference else "",
+            f"{it.log_loss_difference:+.4f}" if it.log_loss_difference is not None else "",
+        )
+        for it in comparison.slices[:_SLICES_LISTED]
+    ]
+    width = 8 if comparison.champion else 5
+    more = len(comparison.slices) - len(rows)
+    parts = [
+        "\n".join(notable),
+        _table(SLICE_HEAD[:width], [row[:width] for row in rows]),
+        f"{more:,} more slices are in the report." if more else "",
+    ]
+    return "\n\n".join(it for it in parts if it)
+
+
+def _told(it: SliceComparison) -> str:
+    difference = f", {with_interval(it.auc_difference, signed=True)} beside the champion" if it.auc_difference else ""
+    return f"{it.name}, AUC {_figure(it.challenger.auc)}{difference}, {it.challenger.rows:,} rows"
+
+
+def _calibration(account: Account) -> str:
+    comparison = account.comparison
+    bins = _table(
+        ("rows", "predicted", "observed"),
+        [(f"{it.rows:,}", f"{it.predicted:.4f}", f"{it.observed:.4f}") for it in comparison.challenger.calibration],
+    )
+    beside = f", the champion's {comparison.champion.calibration_error:.4f}" if comparison.champion else ""
+    return f"Expected calibration error {comparison.challenger.calibration_error:.4f}{beside}.\n\n{bins}"
+
+
+def _latency(account: Account) -> str:
+    lines = []
+    if (latency := account.latency) is not None:
+        lines.append(
+            f"- one row: median {latency.p50_ms:.3g} ms, 99th percentile {latency.p99_ms:.3g} ms "
+            f"({latency.calls:,} calls in the training job's process)"
+        )
+        lines.append(f"- {latency.rows_per_s:,.0f} rows/s in batches of {latency.batch_rows:,}")
+    if account.model_mb is not None:
+        lines.append(f"- {account.model_mb:.3g} MB of artifacts")
+    return "\n".join(lines)
+
+
+def _rules(rules: Sequence[RuleResult]) -> str:
+    return _table(("rule", "outcome", "what was found"), [(it.rule, outcome(it.passed), it.sentence) for it in rules])
+
+
+def _training(account: Account) -> str:
+    told = {"code revision": account.code_revision, **account.lineage}
+    told |= {f"digest of {it.name}": it.digest for it in account.windows}
+    told |= {f"parameter {name}": plain(value) for name, value in account.parameters.items()}
+    return "\n".join(f"- {_text(name)}: {_text(value)}" for name, value in told.items())
+
+
+def _own_words(title: str, words: str) -> str:
+    return _section(title, words.strip() or "The settings say nothing about it.")
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Iterator[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    body = [line(map(_text, row)) for row in rows]
+    return "\n".join([line(map(_text, head)), line("---" for _ in head), *body])
+
+
+def _text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def plain(value: object) -> str:
+    """A parameter, to as many digits as a person reads."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

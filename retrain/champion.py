@@ -1,0 +1,84 @@
+"""The present champion on the rows that judge a challenger."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retrain.dataset import Dataset
+from retrain.evaluate import Probabilities
+from retrain.model import one_thread
+from taxiway.errors import FeatureStoreFailed, InvalidInput
+from taxiway.registry import CHAMPION, LoadedModel, Registry
+from taxiway.scoring import score
+from taxiway.signature import Array, concatenate, take
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taxiway.feature_binding import FeatureViewBinding
+    from taxiway.features import HistoricalFeatures
+    from taxiway.signature import Columns
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A loaded champion.
+
+    Attributes:
+        probabilities: of label 1 for each held-out row; None when it can't answer them all.
+        obstacle: why not; empty when it can.
+    """
+
+    model: LoadedModel
+    probabilities: Probabilities | None
+    obstacle: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        return [column.name for column in self.model.package.model_columns]
+
+
+def champion_on(
+    registry: Registry, model: str, examples: Dataset, history: "HistoricalFeatures | None"
+) -> Champion | None:
+    """The champion and its answers; None while there is none.
+
+    Features that it reads and the examples do not have are joined as of each example's moment.
+
+    Raises:
+        RegistryError, PackageError: it can't be loaded.
+    """
+    version = registry.alias(model, CHAMPION)
+    if version is None:
+        return None
+    loaded = registry.load(version)
+    package = loaded.package
+    if package.output_kind != "probability":
+        return Champion(loaded, None, f"the champion answers a {package.output_kind}, not a probability")
+    views = package.features.views if package.features else ()
+    known = {column.name for column in package.model_columns} | {key for view in views for key in view.entity_keys}
+    columns = {name: values for name, values in examples.columns.items() if name in known}
+
+    def read(views: "Sequence[FeatureViewBinding]", keys: "Columns") -> dict[str, Array]:
+        if history is None:
+            raise FeatureStoreFailed("it reads features, and no feature store is configured")
+        pieces, first = [], 0
+        for piece in examples.months():
+            rows = slice(first, first + len(piece))
+            pieces.append(history.read(views, take(keys, rows), piece.moments))
+            first += len(piece)
+        return concatenate(pieces)
+
+    try:
+        with one_thread():
+            scored = score(columns, package.signature, package.features, read, loaded.predictor)
+    except (InvalidInput, FeatureStoreFailed) as error:
+        return Champion(loaded, None, f"the champion can't answer the held-out rows: {error}")
+    if len(scored.rows) < len(examples):
+        codes = Counter(str(reject.code) for reject in scored.rejects)
+        told = ", ".join(sorted(codes))
+        refused = len(examples) - len(scored.rows)
+        return Champion(loaded, None, f"the champion refuses {refused:,} of the held-out rows ({told})")
+    return Champion(loaded, np.asarray(scored.outputs[package.signature.outputs[0].name], np.float64))

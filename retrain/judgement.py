@@ -1,0 +1,96 @@
+"""A challenger beside the champion on the held-out rows, and what the gate says of it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ray import cloudpickle
+
+from retrain.champion import Champion, champion_on
+from retrain.compare import Comparison, Latency, compare, measure_latency
+from retrain.dataset import Dataset
+from retrain.evaluate import Probabilities
+from retrain.gate import Evidence, Verdict, judge
+from retrain.importance import Importance, importance
+from retrain.model import layout, one_thread
+from retrain.settings import RetrainSettings
+from retrain.trainers.contract import FittedModel
+from taxiway.registry import ModelVersion, Registry
+from taxiway.signature import Columns, Signature
+
+if TYPE_CHECKING:
+    from taxiway.features import HistoricalFeatures
+
+_LATENCY_ROWS = 4_096
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Attributes:
+    probabilities: the challenger's, for each held-out row.
+    champion: whom it was compared with; None when there is none.
+    model_mb: of the pickled model, in millions of bytes.
+    """
+
+    probabilities: Probabilities
+    comparison: Comparison
+    verdict: Verdict
+    champion: ModelVersion | None
+    importances: list[Importance]
+    latency: Latency
+    champion_latency: Latency | None
+    model_mb: float
+
+
+def judgement(
+    settings: RetrainSettings,
+    registry: Registry,
+    signature: Signature,
+    fitted: FittedModel,
+    examples: Dataset,
+    history: "HistoricalFeatures | None",
+) -> Judgement:
+    """Both models on the same rows; a champion that can't answer them fails the gate, since nothing can be compared.
+
+    Args:
+        examples: the held-out rows.
+
+    Raises:
+        RegistryError, PackageError: the champion can't be loaded.
+        JobError: the models can't be compared on these rows.
+    """
+    champion = champion_on(registry, settings.model, examples, history)
+    columns = {column.name: examples.columns[column.name] for column in fitted.inputs}
+    with one_thread():
+        probabilities = fitted.predict(columns)
+        importances = importance(
+            fitted.predict, columns, examples.labels, layout(fitted.inputs, ()).columns, settings.search.seed
+        )
+        latency = measure_latency(fitted.asked(), _some(columns))
+        champion_latency = _latency_of(champion, examples)
+    comparison = compare(
+        examples.labels,
+        probabilities,
+        champion.probabilities if champion else None,
+        {name: examples.columns[name] for name in settings.slices},
+        seed=settings.search.seed,
+        samples=settings.gate.samples,
+        confidence=settings.gate.confidence,
+    )
+    model_mb = len(cloudpickle.dumps(fitted.model)) / 1e6
+    its_signature = champion.model.package.signature if champion else None
+    verdict = judge(settings.gate, Evidence(comparison, signature, its_signature, latency, model_mb))
+    if champion and champion.obstacle:
+        verdict = verdict.model_copy(update={"passed": False, "reasons": (*verdict.reasons, champion.obstacle)})
+    version = champion.model.version if champion else None
+    return Judgement(probabilities, comparison, verdict, version, importances, latency, champion_latency, model_mb)
+
+
+def _latency_of(champion: Champion | None, examples: Dataset) -> Latency | None:
+    if champion is None or not set(champion.columns) <= set(examples.columns):
+        return None
+    columns = {name: examples.columns[name] for name in champion.columns}
+    return measure_latency(champion.model.predictor.predict, _some(columns))
+
+
+def _some(columns: Columns) -> Columns:
+    return {name: values[:_LATENCY_ROWS] for name, values in columns.items()}
