@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -188,16 +187,15 @@ def config(home: Path, **changes: object) -> str:
     return str(path)
 
 
-def test_what_fails_its_gate_is_rejected_and_no_alias_moves(other: Path) -> None:
-    assert retrain(other, config(other)).returncode == 0
-    before = Registry(RegistrySettings(tracking_uri=f"sqlite:///{other}/mlflow.db")).live("tiny").aliases
-    done = retrain(other, config(other, gate={"min_auc": 0.99}))
+def test_what_fails_its_gate_is_rejected_and_no_alias_moves(home: Path, registry: Registry) -> None:
+    before = registry.live("tiny").aliases
+    (home / "strict.yaml").write_text(yaml.safe_dump(SETTINGS | {"gate": {"min_auc": 0.99}}))
+    done = retrain(home, str(home / "strict.yaml"))
     assert done.returncode == 3, done.stderr
-    assert "models:/tiny/2 as rejected" in done.stdout
+    assert "models:/tiny/3 as rejected" in done.stdout
     assert re.search(r"gate +not passed: the AUC is 0\.\d+, less than the required 0\.99", done.stdout)
-    registry = Registry(RegistrySettings(tracking_uri=f"sqlite:///{other}/mlflow.db"))
-    assert registry.live("tiny").aliases == before == {"champion": "1"}
-    rejected = registry.describe(registry.resolve("models:/tiny/2"))
+    assert registry.live("tiny").aliases == before == {"champion": "1", "challenger": "2"}
+    rejected = registry.describe(registry.resolve("models:/tiny/3"))
     assert rejected is not None
     assert rejected.tags["taxiway.stage"] == "rejected"
     assert json.loads(rejected.tags["taxiway.verdict"])["passed"] is False
@@ -213,11 +211,15 @@ def test_a_training_set_with_a_leak_ends_the_run_before_anything_is_learned(othe
     assert "search ..." not in done.stdout
 
 
-def test_windows_follow_the_date_of_the_run(other: Path) -> None:
+def test_windows_and_known_labels_follow_the_date_of_the_run(other: Path) -> None:
+    frame, now = pd.read_parquet(other / "labels.parquet"), pd.Timestamp("2024-02-01", tz="UTC")
+    frame["known"] = frame["event_timestamp"] + pd.Timedelta(days=2)
+    frame.to_parquet(other / "labels.parquet")
     relative = {
         "train": {"start": "now-31d", "end": "now-7d"},
         "validate_from": "now-12d",
         "evaluate": {"start": "now-7d", "end": "now"},
+        "label_arrived": "known",
     }
     done = retrain(other, config(other, **relative), "--now", "2024-02-01", "--trigger", "a test")
     assert done.returncode == 0, done.stderr
@@ -226,12 +228,14 @@ def test_windows_follow_the_date_of_the_run(other: Path) -> None:
     assert state is not None
     assert state.tags["taxiway.window"] == "2024-01-01T00:00:00+00:00/2024-01-25T00:00:00+00:00"
     assert state.tags["taxiway.trigger"] == "a test"
+    unknown = int((frame["late"].isna() | (frame["known"] > now)).sum())
+    assert f"left out: {unknown} without label" in done.stdout
 
 
 @pytest.mark.timeout(600)
 def test_killed_in_every_stage_a_run_goes_on_and_registers_once(other: Path) -> None:
     path = config(other)
-    for stage in ("labels ...", "search ...", "trial", "refit ...", "judge ...", "register ..."):
+    for stage in ("labels ...", "  trial", "judge ...", "register ..."):
         process = start(other, path)
         assert process.stdout is not None
         for line in process.stdout:
@@ -259,19 +263,7 @@ def test_a_second_retraining_of_the_model_is_told_to_come_later(other: Path) -> 
     assert first.stdout is not None
     next(line for line in first.stdout if "search ..." in line)
     second = retrain(other, path)
-    first.communicate(timeout=240)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
     assert second.returncode == 75
     assert f"a retraining of 'tiny' is under way: process {first.pid}" in second.stderr
-    assert first.returncode == 0
-
-
-def test_labels_that_had_not_arrived_are_not_learned_from(other: Path) -> None:
-    frame = pd.read_parquet(other / "labels.parquet")
-    frame["known"] = frame["event_timestamp"] + pd.Timedelta(days=2)
-    frame.to_parquet(other / "labels.parquet")
-    done = retrain(other, config(other, label_arrived="known"), "--now", datetime(2024, 1, 31, tzinfo=UTC).isoformat())
-    assert done.returncode == 0, done.stderr
-    late = int((frame["known"] > pd.Timestamp("2024-01-31", tz="UTC")).sum())
-    without = int(re.search(r"left out: (\d+) without label", done.stdout)[1])  # type: ignore[index]
-    missing = int((frame["late"].isna() & (frame["known"] <= pd.Timestamp("2024-01-31", tz="UTC"))).sum())
-    assert without == late + missing
