@@ -9,6 +9,7 @@ from pathlib import Path
 
 from retrain.checks import check
 from retrain.cluster import connected
+from retrain.due import situation
 from retrain.features import join_features, open_features
 from retrain.judgement import judgement
 from retrain.labels import read_labels
@@ -20,7 +21,8 @@ from retrain.revision import code_revision
 from retrain.search import Look, best_look, search
 from retrain.settings import RetrainSettings, load_retraining
 from retrain.trainers.choice import open_trainer
-from retrain.unfinished import Retraining, retraining
+from retrain.triggers import Alarm, answer_alarms, decide, raise_alarm
+from retrain.unfinished import Retraining, can_go_on, retraining
 from retrain.windows import search_data, split
 from taxiway.errors import ConfigError, JobError, RegistryAway, TaxiwayError, TryLater
 from taxiway.registry import CHAMPION, Registry
@@ -38,8 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         now, code = given.now or datetime.now(UTC), code_revision()
         settings = load_retraining(given.config, now)
         source = Path(given.config).read_text()
-        with retraining(settings, source, code, now, given.restart) as run:
-            outcome = retrain(load_retraining(given.config, run.state.began), run, given.trigger, code)
+        if given.alarm is not None:
+            raise_alarm(settings.model, Alarm(at=now, endpoint=given.endpoint, reason=given.alarm))
+            return DONE
+        trigger: str | None = given.trigger
+        if given.if_due and not can_go_on(settings, source, code, now):
+            decision = decide(settings.triggers, situation(Registry(settings.registry), settings, now))
+            say(decision.sentence)
+            trigger = decision.trigger
+        if trigger is None:
+            return DONE
+        with retraining(settings, source, code, now, trigger, given.restart) as run:
+            outcome = retrain(load_retraining(given.config, run.state.began), run, code)
     except TaxiwayError as error:
         print(f"retrain: {error}", file=sys.stderr)
         return _status(error)
@@ -51,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m retrain", description="Train, evaluate, judge and register a model."
     )
     parser.add_argument("config", help="a YAML file, such as configs/flights/retrain.yaml")
+    parser.add_argument("--if-due", action="store_true", help="only when an alarm, new rows or the clock ask for it")
+    parser.add_argument("--alarm", metavar="REASON", help="leave an alarm for the next --if-due, and end")
+    parser.add_argument("--endpoint", help="whom the alarm is about")
     parser.add_argument("--restart", action="store_true", help="begin anew where a killed run could go on")
     parser.add_argument("--trigger", default="by hand", help="what set it off, for the lineage")
     parser.add_argument("--now", type=_moment, help="the date of the run (ISO 8601), for relative windows and labels")
@@ -68,7 +83,7 @@ def _status(error: TaxiwayError) -> int:
     return TRY_LATER if isinstance(error, TryLater | RegistryAway) else FAILED
 
 
-def retrain(settings: RetrainSettings, run: Retraining, trigger: str, code: str) -> str:
+def retrain(settings: RetrainSettings, run: Retraining, code: str) -> str:
     """The stages, each kept when it is done; returns what became of the new version."""
     if run.resumed:
         say(f"goes on with {run.state.run_id}; done before: {', '.join(run.stages_done()) or 'nothing'}")
@@ -110,11 +125,12 @@ def retrain(settings: RetrainSettings, run: Retraining, trigger: str, code: str)
         )
     with stages("register"):
         candidate = Candidate(
-            run.state.run_id, trigger, fitted, binding, windows, findings, looks, best, judged, figures, code
+            run.state.run_id, run.state.trigger, fitted, binding, windows, findings, looks, best, judged, figures, code
         )
         version = register(registry, settings, candidate)
         log_account(settings, candidate, version, run.state.began)
         outcome = hand_over(registry, settings, candidate, version, datetime.now(UTC))
+        answer_alarms(settings.model, run.state.began)
     print(summary(version, outcome, best, judged, stages.seconds))
     return outcome
 

@@ -11,6 +11,7 @@ from retrain.checks import CheckSettings
 from retrain.gate import GateSettings
 from retrain.relative import is_relative, resolve
 from retrain.trainers.choice import DEFAULT_TRAINER, TrainerSettings
+from retrain.triggers import TriggerSettings
 from taxiway.errors import ConfigError
 from taxiway.feature_binding import OnMissing
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings, parse, read_yaml
@@ -116,6 +117,7 @@ class RetrainSettings(FileSettings):
     trainer: TrainerSettings = Field(default=DEFAULT_TRAINER, description="what fits the model")
     checks: CheckSettings = Field(default=CheckSettings(), description="what the training set must keep to")
     gate: GateSettings = Field(default=GateSettings(), description="what a challenger must fulfil")
+    triggers: TriggerSettings = Field(default=TriggerSettings(), description="when --if-due retrains")
     intended_use: str = Field(default="", description="Markdown of the model's owner for its card")
     limits: str = Field(default="", description="likewise: what the model is not for, and where it fails")
     resume_h: float = Field(

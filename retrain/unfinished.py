@@ -29,11 +29,13 @@ class RunState(Settings):
     Attributes:
         run_id: the tag `taxiway.retraining` of its MLflow run and of the version that it registers.
         began: UTC; relative windows are counted from here, also when the run goes on a day later.
+        trigger: what set it off.
         pinned: a digest of config file, code and labels file; a run of another one can't go on.
     """
 
     run_id: str
     began: datetime
+    trigger: str
     pinned: str
 
 
@@ -69,7 +71,7 @@ class Retraining:
 
 @contextmanager
 def retraining(
-    settings: RetrainSettings, source: str, code: str, now: datetime, restart: bool = False
+    settings: RetrainSettings, source: str, code: str, now: datetime, trigger: str, restart: bool = False
 ) -> Iterator[Retraining]:
     """The run of this model that was not finished, or a new one; when the block ends well its folder goes.
 
@@ -88,17 +90,29 @@ def retraining(
     except OSError as error:
         raise JobError(f"{root} can't be made: {error.strerror}") from error
     with _alone(root, settings.model):
-        run = _begun(root, settings, _pinned(settings, source, code), now, restart)
+        run = _gone_on(root, settings, source, code, now) if not restart else None
+        run = run or _begun(root, _pinned(settings, source, code), now, trigger)
         yield run
         shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def _begun(root: Path, settings: RetrainSettings, pinned: str, now: datetime, restart: bool) -> Retraining:
-    state = None if restart else _state(root / "unfinished")
-    if state is not None and state.pinned == pinned and now - state.began < timedelta(hours=settings.resume_h):
-        return Retraining(state, root / "unfinished", resumed=True)
+def can_go_on(settings: RetrainSettings, source: str, code: str, now: datetime) -> bool:
+    """Whether there is a killed run that `retraining` would go on with."""
+    return _gone_on(home() / "retrain" / settings.model, settings, source, code, now) is not None
+
+
+def _gone_on(root: Path, settings: RetrainSettings, source: str, code: str, now: datetime) -> Retraining | None:
+    state = _state(root / "unfinished")
+    if state is None or state.pinned != _pinned(settings, source, code):
+        return None
+    recent = now - state.began < timedelta(hours=settings.resume_h)
+    return Retraining(state, root / "unfinished", resumed=True) if recent else None
+
+
+def _begun(root: Path, pinned: str, now: datetime, trigger: str) -> Retraining:
     shutil.rmtree(root / "unfinished", ignore_errors=True)
-    state = RunState(run_id=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}", began=now, pinned=pinned)
+    run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    state = RunState(run_id=run_id, began=now, trigger=trigger, pinned=pinned)
     (root / "unfinished").mkdir()
     _write(root / "unfinished" / _STATE, state.model_dump_json().encode())
     return Retraining(state, root / "unfinished", resumed=False)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import mlflow
@@ -267,3 +268,18 @@ def test_a_second_retraining_of_the_model_is_told_to_come_later(other: Path) -> 
     first.communicate()
     assert second.returncode == 75
     assert f"a retraining of 'tiny' is under way: process {first.pid}" in second.stderr
+
+
+def test_an_alarm_sets_it_off_once_the_model_has_cooled_down(home: Path, registry: Registry) -> None:
+    path = str(home / "retrain.yaml")
+    assert retrain(home, path, "--alarm", "x has drifted", "--endpoint", "tiny").returncode == 0
+    early = retrain(home, path, "--if-due")
+    assert (early.returncode, early.stdout.count("not due: it cools down until")) == (0, 1)
+    later = (datetime.now(UTC) + timedelta(hours=7)).isoformat()
+    due = retrain(home, path, "--if-due", "--now", later)
+    assert due.returncode == 0, due.stderr
+    assert "due: alarm of tiny: x has drifted" in due.stdout
+    state = registry.describe(registry.resolve("models:/tiny@challenger"))
+    assert state is not None
+    assert state.tags["taxiway.trigger"] == "alarm of tiny: x has drifted"
+    assert list((home / "retrain" / "tiny" / "alarms").iterdir()) == []

@@ -29,7 +29,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RetrainSettings:
 
 def begun(config: RetrainSettings, **changes: Any) -> Retraining:
     """A run whose first stage is done, and which is killed then."""
-    arguments = {"source": "the file", "code": "abc", "now": NOW} | changes
+    arguments = {"source": "the file", "code": "abc", "now": NOW, "trigger": "a test"} | changes
     with suppress(Killed), retraining(config, **arguments) as run:
         run.keep("labels", lambda: {"made at": arguments["now"]})
         raise Killed
@@ -38,9 +38,10 @@ def begun(config: RetrainSettings, **changes: Any) -> Retraining:
 
 def test_a_killed_run_goes_on_with_what_was_done(config: RetrainSettings) -> None:
     first = begun(config)
-    with retraining(config, "the file", "abc", NOW + timedelta(hours=5)) as second:
+    with retraining(config, "the file", "abc", NOW + timedelta(hours=5), "another") as second:
         assert second.resumed
         assert second.state == first.state
+        assert second.state.trigger == "a test"
         assert second.stages_done() == ["labels"]
         assert second.keep("labels", lambda: pytest.fail("made again")) == {"made at": NOW}
     assert not second.folder.exists()
@@ -76,16 +77,16 @@ def test_a_torn_state_begins_anew(config: RetrainSettings) -> None:
 def test_a_stage_that_was_not_written_whole_is_made_again(config: RetrainSettings) -> None:
     folder = begun(config).folder
     (folder / "looks.unfinished").write_bytes(b"half of it")
-    with retraining(config, "the file", "abc", NOW) as run:
+    with retraining(config, "the file", "abc", NOW, "a test") as run:
         assert run.keep("looks", lambda: [1]) == [1]
 
 
 def test_a_second_run_of_the_model_is_refused_and_one_of_another_model_is_not(config: RetrainSettings) -> None:
-    with retraining(config, "the file", "abc", NOW):
+    with retraining(config, "the file", "abc", NOW, "a test"):
         with (
             pytest.raises(TryLater, match=f"a retraining of 'm' is under way: process {os.getpid()}"),
-            retraining(config, "the file", "abc", NOW),
+            retraining(config, "the file", "abc", NOW, "a test"),
         ):
             pass
-        with retraining(config.model_copy(update={"model": "other"}), "the file", "abc", NOW) as run:
+        with retraining(config.model_copy(update={"model": "other"}), "the file", "abc", NOW, "a test") as run:
             assert not run.resumed
