@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _ROW = "__taxiway_row"
 _NUMBERS = {"Float32", "Float64", "Int32", "Int64", "Bool"}
 _MOMENT = "event_timestamp"
+_BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 def open_store(settings: FeatureStoreSettings) -> FeatureStore:
@@ -226,3 +227,51 @@ class HistoricalFeatures:
 def materialize(store: FeatureStore, start: datetime, end: datetime) -> None:
     """Copies the latest features between two moments to the online store."""
     store.materialize(start, end)
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Up to when the online store knows a view; None while it was never filled. `ttl` is None for what stays true."""
+
+    view: str
+    until: datetime | None
+    ttl: timedelta | None
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether every feature of the view has outlived its time by now, whatever rows there are."""
+        return self.until is None or (self.ttl is not None and now - self.until > self.ttl)
+
+
+def freshness(store: FeatureStore, names: Sequence[str]) -> list[Freshness]:
+    """Raises ConfigError when there is no such view."""
+    found = []
+    for name in names:
+        view = _feature_view(store, name)
+        until = view.most_recent_end_time
+        found.append(Freshness(name, until.astimezone(UTC) if until else None, view.ttl or None))
+    return found
+
+
+def refresh(store: FeatureStore, names: Sequence[str], until: datetime, overlap: timedelta) -> list[Freshness]:
+    """Copies to the online store what has come since the last time; returns how fresh each view was before.
+
+    A view that was never filled begins its time to live before `until`, one whose features stay true at the very
+    beginning. Feast itself would count from the clock of the machine, and leave out what is older than a year.
+
+    Args:
+        overlap: how long before the last time it begins, for rows that came late.
+
+    Raises:
+        ConfigError: there is no such view, or the store can't be read or written.
+    """
+    before = freshness(store, names)
+    for view in before:
+        start = view.until - overlap if view.until else until - view.ttl if view.ttl else _BEGINNING
+        if start >= until:
+            continue
+        try:
+            store.materialize(start, until, feature_views=[view.view])
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"feature_store: the view {view.view!r} can't be materialized: {told}") from error
+    return before

@@ -23,7 +23,16 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from taxiway.errors import ConfigError, FeatureStoreFailed
 from taxiway.feature_binding import FeatureBinding
-from taxiway.features import FeatureRead, HistoricalFeatures, OnlineFeatures, bind, materialize, open_store
+from taxiway.features import (
+    FeatureRead,
+    HistoricalFeatures,
+    OnlineFeatures,
+    bind,
+    freshness,
+    materialize,
+    open_store,
+    refresh,
+)
 from taxiway.scoring import score
 from taxiway.settings import FeatureStoreSettings, OnlineReadSettings
 from taxiway.signature import Array, Column, Columns, Signature
@@ -387,3 +396,47 @@ def test_while_redis_is_away_defaults_answer_visibly_and_only_so_long(on_redis: 
     eventually_read(features, views)
     scored = score(shops, signature, binding, features.read, Sold(), "default")
     assert (scored.fallback, scored.outputs["y"].tolist(), len(scored.rejects)) == ((), [12.0], 1)
+
+
+def sold(store: FeatureStore) -> list[float]:
+    views = bind(store, "shops", {}).views
+    late = OnlineReadSettings(as_of=LAST, timeout_s=30)
+    return list(OnlineFeatures(store, late).read(views, {"shop": np.array(["north", "south"], dtype=object)})["sold"])
+
+
+def test_a_refresh_brings_what_is_new_and_says_how_fresh_each_view_was(tmp_path: Path) -> None:
+    store = make(tmp_path)
+    before = refresh(store, ["sales", "stock"], LAST, timedelta())
+    assert [(it.view, it.until, it.ttl) for it in before] == [
+        ("sales", NOON, timedelta(hours=3)),
+        ("stock", NOON, None),
+    ]
+    assert sold(store) == [23.0, 123.0]
+    assert [it.until for it in freshness(store, ["sales", "stock"])] == [LAST, LAST]
+    assert [it.is_stale(LAST + timedelta(hours=4)) for it in freshness(store, ["sales", "stock"])] == [True, False]
+    assert refresh(store, ["sales"], NOON, timedelta())[0].until == LAST
+    assert sold(store) == [23.0, 123.0]
+
+
+def test_what_stays_true_is_found_however_old_it_is_when_a_store_is_first_filled(tmp_path: Path) -> None:
+    store = make_unfilled(tmp_path)
+    assert freshness(store, ["stock"])[0].is_stale(LAST)
+    refresh(store, ["stock"], LAST + timedelta(days=3_000), timedelta())
+    views = bind(store, "shops_and_stock", {}).views
+    asked = {"shop": np.array(["north"], dtype=object), "article": np.array([2])}
+    read = OnlineFeatures(store, AT_NOON).read([view for view in views if view.name == "stock"], asked)
+    assert read["pieces"].tolist() == [5.0]
+
+
+def make_unfilled(folder: Path) -> FeatureStore:
+    """The same views in a store that holds nothing yet."""
+    filled = make(folder)
+    objects = [*filled.list_entities(), *filled.list_feature_views(), *filled.list_feature_services()]
+    for name in ("online.db", "registry.db"):
+        (folder / name).unlink()
+    store = open_store(FeatureStoreSettings(repository=str(folder)))
+    for one in objects:
+        if isinstance(one, FeatureView):
+            one.materialization_intervals = []
+    store.apply(objects)
+    return store
