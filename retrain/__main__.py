@@ -27,7 +27,7 @@ from retrain.windows import search_data, split
 from taxiway.errors import ConfigError, JobError, RegistryAway, TaxiwayError, TryLater
 from taxiway.registry import CHAMPION, Registry
 
-DONE, FAILED, NOT_USABLE, NOT_PASSED, TRY_LATER = 0, 1, 2, 3, 75
+DONE, FAILED, NOT_USABLE, NOT_PASSED, TRY_LATER, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,25 +37,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in ("alembic", "mlflow", "ray"):
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
-        now, code = given.now or datetime.now(UTC), code_revision()
-        settings = load_retraining(given.config, now)
-        source = Path(given.config).read_text()
-        if given.alarm is not None:
-            raise_alarm(settings.model, Alarm(at=now, endpoint=given.endpoint, reason=given.alarm))
-            return DONE
-        trigger: str | None = given.trigger
-        if given.if_due and not can_go_on(settings, source, code, now):
-            decision = decide(settings.triggers, situation(Registry(settings.registry), settings, now))
-            say(decision.sentence)
-            trigger = decision.trigger
-        if trigger is None:
-            return DONE
-        with retraining(settings, source, code, now, trigger, given.restart) as run:
-            outcome = retrain(load_retraining(given.config, run.state.began), run, code)
+        return NOT_PASSED if _run(given) == REJECTED else DONE
     except TaxiwayError as error:
         print(f"retrain: {error}", file=sys.stderr)
         return _status(error)
-    return NOT_PASSED if outcome == REJECTED else DONE
+    except KeyboardInterrupt:
+        print("retrain: interrupted; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(given: argparse.Namespace) -> str | None:
+    """What became of the new version; None when none was made."""
+    now, code = given.now or datetime.now(UTC), code_revision()
+    settings = load_retraining(given.config, now)
+    source = Path(given.config).read_text()
+    if given.alarm is not None:
+        raise_alarm(settings.model, Alarm(at=now, endpoint=given.endpoint, reason=given.alarm))
+        return None
+    trigger: str | None = given.trigger
+    if given.if_due and not can_go_on(settings, source, code, now):
+        decision = decide(settings.triggers, situation(Registry(settings.registry), settings, now))
+        say(decision.sentence)
+        trigger = decision.trigger
+    if trigger is None:
+        return None
+    with retraining(settings, source, code, now, trigger, given.restart) as run:
+        return retrain(load_retraining(given.config, run.state.began), run, code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +126,10 @@ def retrain(settings: RetrainSettings, run: Retraining, code: str) -> str:
             lambda: trainer.final(windows.train, matrix, best.parameters, best.iterations, settings.search.seed),
         )
     with stages("judge"):
-        judged = judgement(settings, registry, signature_of(settings), fitted, windows.evaluate, history)
+        signature = signature_of(settings)
+        judged = run.keep(
+            "judgement", lambda: judgement(settings, registry, signature, fitted, windows.evaluate, history)
+        )
         figures = draw(
             windows.evaluate.labels, judged.probabilities, judged.comparison, judged.importances, settings.model
         )

@@ -1,6 +1,7 @@
 """MLflow: log the run with its evidence, register the model version once, and hand it over or reject it."""
 
 import csv
+import hashlib
 import io
 import json
 import tempfile
@@ -29,7 +30,7 @@ from retrain.trainers.contract import FittedModel
 from retrain.windows import Windows
 from taxiway.errors import RegistryError
 from taxiway.feature_binding import FeatureBinding
-from taxiway.lineage import TRIGGER_TAG, VERDICT_FILE, WINDOW_TAG
+from taxiway.lineage import SERVICE_VERSION_TAG, TRIGGER_TAG, VERDICT_FILE, WINDOW_TAG
 from taxiway.package import Lineage, ModelPackage, log_package
 from taxiway.profile import profile
 from taxiway.promotion import VERDICT_TAG, challenge, promote, reject
@@ -83,9 +84,15 @@ class Candidate:
             TRIGGER_TAG: self.trigger,
             WINDOW_TAG: f"{train.start.isoformat()}/{train.end.isoformat()}",
             VERDICT_TAG: self.judgement.verdict.model_dump_json(),
+            **({SERVICE_VERSION_TAG: _digest(self.features)} if self.features else {}),
             "data_digest": self.windows.train.digest,
             "code_revision": self.code_revision,
         }
+
+
+def _digest(features: FeatureBinding) -> str:
+    """Changes when the service has other views, features, keys or policies; Feast counts no versions."""
+    return hashlib.sha256(features.model_dump_json().encode()).hexdigest()[:12]
 
 
 def signature_of(settings: RetrainSettings) -> Signature:
