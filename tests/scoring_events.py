@@ -37,7 +37,6 @@ def piece(number: int, scores: Mapping[str, Array], rejects: Mapping[str, int], 
         ended_s=began + 1,
         seconds=1.0,
         actor=f"node-1/{4000 + number % 2}",
-        attempt=1,
         scores={name: summarize(values) for name, values in scores.items()},
     )
 

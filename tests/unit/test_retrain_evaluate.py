@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from retrain.compare import compare
 from retrain.evaluate import auc_interval, calibration_bins, calibration_error, evaluate, slices
+from retrain.importance import Importance
 from retrain.plots import draw
 
 
@@ -106,6 +108,10 @@ def test_an_evaluation_is_strict_json() -> None:
 
 
 def test_the_pictures_are_drawn() -> None:
-    labels, probabilities = sample(1_000)
-    figures = draw(labels, probabilities, evaluate(labels, probabilities, {}), "m")
-    assert set(figures) == {"roc", "calibration"}
+    labels, probabilities = sample(4_000)
+    slice_columns = {"x": np.arange(4_000) % 2}
+    found = [Importance("x", 0.1, 0.05, 0.15), Importance("y", -0.001, -0.002, 0.0)]
+    for champion, columns in ((None, {}), (1 - probabilities, slice_columns)):
+        comparison = compare(labels, probabilities, champion, columns, samples=100)
+        figures = draw(labels, probabilities, comparison, found, "m")
+        assert set(figures) == {"roc", "pr", "calibration", "importance", *(["slices"] if columns else [])}

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from retrain.card import Account, Window, card, rules_of_column
 from retrain.compare import Latency, compare
 from retrain.gate import Evidence, GateSettings, judge
+from retrain.importance import Importance
 from retrain.page import page
 from retrain.plots import draw
 from taxiway.signature import Column, Signature
@@ -99,7 +100,7 @@ def account(champion: bool = True, carrier: str = "DL", settings: GateSettings |
 @cache
 def figures() -> dict[str, Figure]:
     labels, mine, _ = data()
-    return draw(labels, mine, account().comparison.challenger, "flight-delay")
+    return draw(labels, mine, account().comparison, [Importance("distance", 0.1, 0.05, 0.15)], "flight-delay")
 
 
 @cache
@@ -171,7 +172,7 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_runs() -> None:
     markup = whole()
     found = Outline(markup)
     assert not {"script", "link", "iframe", "object", "embed", "form", "a"} & set(found.tags)
-    assert found.tags.count("img") == 2
+    assert found.tags.count("img") == 5
     assert all(source.startswith("data:image/png;base64,") for source in found.attributes["src"])
     assert not [name for name in found.attributes if name.startswith("on")]
     assert "url(" not in markup
