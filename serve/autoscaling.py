@@ -205,7 +205,8 @@ def _noted(observed: Observed, memory: Memory, now: float) -> Memory:
         memory = replace(memory, running=observed.running, running_since=now)
     if observed.decided == memory.decided:
         return memory
-    if memory.decided and observed.decided > memory.decided and observed.loads:
+    # Replicas that answer nothing yet, or hang, say nothing of what one can do.
+    if memory.decided and observed.decided > memory.decided and observed.requests_per_s > 0:
         memory = _too_much(memory, observed.requests_per_s / len(observed.loads))
     return replace(memory, decided=observed.decided, highest=0)
 

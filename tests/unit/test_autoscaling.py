@@ -251,6 +251,14 @@ def test_bounds_hold_whatever_is_reported(moments: list[tuple[Observed, float]],
         assert target.minimum <= decided <= target.maximum
 
 
+def test_replicas_that_answered_nothing_when_more_came_say_nothing_of_what_one_can_do() -> None:
+    target, memory = Target(ongoing=4, p99_ms=None, minimum=1, maximum=10), Memory()
+    hanging = ReplicaLoad(ongoing=40, endpoints={})
+    for decided in (1, 2, 10):
+        wanted_now, memory = replicas_wanted(Observed(1, decided, (hanging,)), target, memory, LATER)
+        assert wanted_now == 10
+
+
 @given(OBSERVED, TARGETS, st.floats(1.0, 100.0))
 def test_more_load_never_means_fewer_replicas(observed: Observed, target: Target, factor: float) -> None:
     heavier = Observed(
