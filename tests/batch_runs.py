@@ -10,6 +10,11 @@ from pathlib import Path
 _PRELOADED = ["batch.__main__", "batch.pool", "batch.prepare"]
 
 
+def without_rays_own(stderr: str) -> list[str]:
+    """What a job has said itself: Ray 2.60 warns that the arguments of Ray Data's actors might be lost."""
+    return [line for line in stderr.splitlines() if "core_worker.cc" not in line]
+
+
 class Run:
     """A scoring job on its way; like `subprocess.Popen` as far as tests need it."""
 

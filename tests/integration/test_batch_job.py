@@ -23,7 +23,7 @@ import yaml
 
 from taxiway.registry import Registry
 from taxiway.signature import take
-from tests.batch_runs import Run
+from tests.batch_runs import Run, without_rays_own
 from tests.faulty_models import DEADLY, register_faulty
 from tests.tiny_model import parcels, register, registry_settings
 
@@ -416,6 +416,5 @@ def test_the_command_itself_starts_a_ray_of_its_own(workplace):
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    # Ray says of Ray Data's own actors that their arguments might be lost; the driver holds them.
-    assert [line for line in done.stderr.splitlines() if "core_worker.cc" not in line] == []
+    assert without_rays_own(done.stderr) == []
     assert (workplace.folder / "alone" / "_SUCCESS").is_file()
