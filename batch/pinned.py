@@ -35,11 +35,6 @@ class PinnedModel:
     carried: CarriedModel
 
 
-def resolve(registry: Registry, uri: str) -> ModelVersion:
-    """Once, so that an alias that moves meanwhile can't mix versions; raises as `Registry.resolve`."""
-    return registry.resolve(uri)
-
-
 def pin(registry: Registry, version: ModelVersion, digest: str | None = None) -> PinnedModel:
     """Reads a version's files.
 

@@ -16,6 +16,7 @@ from retrain.labels import read_labels
 from retrain.model import layout
 from retrain.plots import draw
 from retrain.publish import REJECTED, Candidate, hand_over, log_account, register, signature_of
+from retrain.relative import absolute
 from retrain.report import Stages, findings_lines, rows_line, say, summary
 from retrain.revision import code_revision
 from retrain.search import Look, best_look, search
@@ -75,13 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--endpoint", help="whom the alarm is about")
     parser.add_argument("--restart", action="store_true", help="begin anew where a killed run could go on")
     parser.add_argument("--trigger", default="by hand", help="what set it off, for the lineage")
-    parser.add_argument("--now", type=_moment, help="the date of the run (ISO 8601), for relative windows and labels")
+    parser.add_argument("--now", type=absolute, help="the date of the run (ISO 8601), for relative windows and labels")
     return parser
-
-
-def _moment(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _status(error: TaxiwayError) -> int:

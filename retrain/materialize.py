@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 
+from retrain.relative import absolute
 from retrain.settings import RetrainSettings, load_retraining
 from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.features import Freshness, bind, freshness, open_store, refresh
@@ -34,16 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m retrain.materialize", description="Refresh the online store.")
     parser.add_argument("config", help="the YAML file of a retraining: the views of its feature service")
-    parser.add_argument("--until", type=_moment, help="a moment (ISO 8601) in place of now")
+    parser.add_argument("--until", type=absolute, help="a moment (ISO 8601) in place of now")
     parser.add_argument("--overlap-h", type=float, default=0.0, help="hours to read again, for rows that came late")
     parser.add_argument("--check", action="store_true", help="fill nothing; status 3 when a view is stale")
     parser.add_argument("--json", action="store_true", help="for programs")
     return parser
-
-
-def _moment(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def materialized(

@@ -29,7 +29,7 @@ def valid(text: str) -> str:
     if is_relative(text):
         _steps(text)
     else:
-        _absolute(text)
+        absolute(text)
     return text
 
 
@@ -66,7 +66,7 @@ def resolve(text: str | date, now: datetime, zone: tzinfo = UTC) -> datetime:
     written = str(_text(text))
     try:
         if not is_relative(written):
-            return _absolute(written)
+            return absolute(written)
         moment = now.astimezone(UTC)
         for step in _steps(written):
             moment = _floor(moment, step, zone) if isinstance(step, str) else _add(moment, *step, zone)
@@ -106,7 +106,8 @@ def with_labels_by(
     return np.asarray((moments <= limit) & (known <= limit), np.bool_)
 
 
-def _absolute(text: str) -> datetime:
+def absolute(text: str) -> datetime:
+    """ISO 8601, UTC unless it says otherwise; raises ValueError."""
     try:
         moment = datetime.fromisoformat(text.strip())
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -3,13 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from retrain.checks import CheckSettings
 from retrain.gate import GateSettings
-from retrain.relative import is_relative, resolve
+from retrain.relative import is_relative, resolve, time_zone
 from retrain.trainers.choice import DEFAULT_TRAINER, TrainerSettings
 from retrain.triggers import TriggerSettings
 from taxiway.errors import ConfigError
@@ -184,9 +183,9 @@ def _resolved(data: Any, now: datetime, source: str) -> Any:
     if not isinstance(data, dict):
         return data
     try:
-        zone = ZoneInfo(str(data.get("time_zone", "UTC")))
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigError(f"{source}: key 'time_zone': there is no time zone {data['time_zone']!r}") from error
+        zone = time_zone(str(data.get("time_zone", "UTC")))
+    except ConfigError as error:
+        raise ConfigError(f"{source}: key 'time_zone': {error}") from error
 
     def moment(value: Any, key: str) -> Any:
         if not (isinstance(value, str) and is_relative(value)):
