@@ -12,7 +12,7 @@ from retrain.model import one_thread
 from taxiway.errors import FeatureStoreFailed, InvalidInput
 from taxiway.registry import CHAMPION, LoadedModel, Registry
 from taxiway.scoring import score
-from taxiway.signature import Array, concatenate, take
+from taxiway.signature import Array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,12 +64,7 @@ def champion_on(
     def read(views: "Sequence[FeatureViewBinding]", keys: "Columns") -> dict[str, Array]:
         if history is None:
             raise FeatureStoreFailed("it reads features, and no feature store is configured")
-        pieces, first = [], 0
-        for piece in examples.months():
-            rows = slice(first, first + len(piece))
-            pieces.append(history.read(views, take(keys, rows), piece.moments))
-            first += len(piece)
-        return concatenate(pieces)
+        return history.read(views, keys, examples.moments)
 
     try:
         with one_thread():

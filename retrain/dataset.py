@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,13 +53,6 @@ class Dataset:
                 code_of_row.setdefault(int(row), str(reject.code))
         good = np.setdiff1d(np.arange(len(self)), np.fromiter(code_of_row, np.intp, len(code_of_row)))
         return self.take(good) if code_of_row else self, Counter(code_of_row.values())
-
-    def months(self) -> Iterator["Dataset"]:
-        """Consecutive pieces, one for each calendar month (UTC) that has examples."""
-        month = self.moments.astype("datetime64[M]")
-        edges = [0, *(np.flatnonzero(month[1:] != month[:-1]) + 1), len(self)]
-        for first, last in pairwise(edges):
-            yield self.take(slice(int(first), int(last)))
 
     def table(self, row_id: str, moment: str, label: str) -> pa.Table:
         """The dataset as Arrow, under the given names of its own three columns."""

@@ -7,7 +7,7 @@ from retrain.dataset import Dataset
 from retrain.settings import RetrainSettings
 from taxiway.errors import ConfigError, JobError
 from taxiway.feature_binding import FeatureBinding, apply_policies
-from taxiway.signature import concatenate, row_count
+from taxiway.signature import row_count
 
 if TYPE_CHECKING:
     from taxiway.features import HistoricalFeatures
@@ -38,14 +38,11 @@ def open_features(
 def join_features(
     examples: Dataset, binding: FeatureBinding | None, history: "HistoricalFeatures | None"
 ) -> tuple[Dataset, Counter[str]]:
-    """The examples with their features; those of unknown entities are set aside as the binding says.
-
-    Joined month by month: Feast holds a piece several times over while it works on it.
-    """
+    """The examples with their features; those of unknown entities are set aside as the binding says."""
     views = binding.views_to_read(examples.columns) if binding else ()
     if history is None or not views or not len(examples):
         return examples, Counter()
-    features = concatenate([history.read(views, piece.columns, piece.moments) for piece in examples.months()])
+    features = history.read(views, examples.columns, examples.moments)
     if row_count(features) != len(examples):
         raise JobError(f"the feature store answered {row_count(features)} rows for {len(examples)}")
     features, rejects = apply_policies(views, features, examples.columns)

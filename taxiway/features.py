@@ -1,7 +1,9 @@
 """Feast: bind a feature service, read it online, join it as of a moment, materialize it."""
 
+import atexit
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +22,17 @@ from pydantic import ValidationError
 from taxiway.errors import ConfigError, FeatureStoreFailed
 from taxiway.feature_binding import FeatureBinding, FeatureViewBinding, OnMissing, entity_values
 from taxiway.feature_rows import ViewReader, ViewRows
+from taxiway.point_in_time import KEEP_BYTES, PointInTimeJoin
+from taxiway.point_in_time_source import HistoryView, history_view
 from taxiway.settings import FeatureStoreSettings, OnlineReadSettings, home
-from taxiway.signature import Array, Columns, row_count
+from taxiway.signature import Array, Columns, concatenate, row_count, take
 from taxiway.timed_calls import Overdue, TimedCalls
 
 _log = logging.getLogger(__name__)
 _ROW = "__taxiway_row"
 _NUMBERS = {"Float32", "Float64", "Int32", "Int64", "Bool"}
 _MOMENT = "event_timestamp"
+_FEAST_ROWS = 65_536
 _BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)
 
 
@@ -47,6 +52,13 @@ def open_store(settings: FeatureStoreSettings) -> FeatureStore:
         return FeatureStore(settings.repository)
     except Exception as error:
         raise ConfigError(f"feature_store.repository: Feast can't open {settings.repository}: {error}") from error
+
+
+@atexit.register
+def _let_go_of_duckdb() -> None:
+    """Ibis keeps the connection of Feast's joins for good; DuckDB's binding reports it as a leak on stderr."""
+    if (ibis := sys.modules.get("ibis")) is not None:
+        ibis.options.default_backend = None
 
 
 def bind(
@@ -203,25 +215,74 @@ class OnlineFeatures:
 
 
 class HistoricalFeatures:
-    """Joins features as they were known at each row's own moment."""
+    """Joins features as they were known at each row's own moment.
 
-    def __init__(self, store: FeatureStore) -> None:
+    Views whose history is Parquet below Feast's DuckDB store are joined by `PointInTimeJoin`, all others by Feast
+    itself; the answers are the same. Views are looked up in the registry once, as `OnlineFeatures` does.
+
+    Args:
+        keep_bytes: how much of the histories may stay in memory between two reads.
+    """
+
+    def __init__(self, store: FeatureStore, keep_bytes: int = KEEP_BYTES) -> None:
         self._store = store
+        self._join = PointInTimeJoin(keep_bytes)
+        self._histories: dict[str, HistoryView | None] = {}
 
     def read(self, views: Sequence[FeatureViewBinding], columns: Columns, moments: Array) -> dict[str, Array]:
-        """Every feature of `views` for each row of `columns` as of `moments` (datetime64, UTC)."""
-        rows = row_count(columns)
-        keys = {key: entity_values(columns[key]) for view in views for key in view.entity_keys}
-        asked = pd.DataFrame(keys | {_ROW: np.arange(rows), _MOMENT: pd.to_datetime(moments, utc=True)})
-        references = [reference for view in views for reference in view.references]
-        # Feast promises neither the order nor, for equal keys, the number of the rows: join back by id.
-        joined = self._store.get_historical_features(entity_df=asked, features=references).to_df()
-        joined = joined.drop_duplicates(_ROW).set_index(_ROW).reindex(np.arange(rows))
-        return {
-            column: joined[column].to_numpy(dtype=np.float64, na_value=np.nan)
-            for view in views
-            for column in view.columns
-        }
+        """Every feature of `views` for each row of `columns` as of `moments` (datetime64, UTC), as float64.
+
+        Raises:
+            ConfigError: the store has no such view.
+        """
+        when = pd.to_datetime(moments, utc=True).tz_localize(None).to_numpy().astype("datetime64[us]")
+        answer: dict[str, Array] = {}
+        left: list[FeatureViewBinding] = []
+        for view in views:
+            history = self._history(view.name)
+            found = None if history is None else self._join.read(history, view.columns, columns, when)
+            if found is None:
+                left.append(view)
+            else:
+                answer |= found
+        answer |= join_by_feast(self._store, left, columns, when)
+        return {column: answer[column] for view in views for column in view.columns}
+
+    def _history(self, name: str) -> HistoryView | None:
+        if name not in self._histories:
+            self._histories[name] = history_view(self._store, _feature_view(self._store, name))
+        return self._histories[name]
+
+
+def join_by_feast(
+    store: FeatureStore, views: Sequence[FeatureViewBinding], columns: Columns, moments: Array
+) -> dict[str, Array]:
+    """What `HistoricalFeatures.read` answers, by Feast's own join of any store.
+
+    Some rows at a time: Feast holds each of them several times over while it works on it.
+    """
+    parts = [
+        _join_some(store, views, take(columns, rows), moments[rows])
+        for first in range(0, len(moments), _FEAST_ROWS)
+        for rows in [slice(first, first + _FEAST_ROWS)]
+        if views
+    ]
+    return concatenate(parts) if parts else {column: np.empty(0) for view in views for column in view.columns}
+
+
+def _join_some(
+    store: FeatureStore, views: Sequence[FeatureViewBinding], columns: Columns, moments: Array
+) -> dict[str, Array]:
+    rows = len(moments)
+    keys = {key: entity_values(columns[key]) for view in views for key in view.entity_keys}
+    asked = pd.DataFrame(keys | {_ROW: np.arange(rows), _MOMENT: pd.to_datetime(moments, utc=True)})
+    references = [reference for view in views for reference in view.references]
+    # Feast promises neither the order nor, for equal keys, the number of the rows: join back by id.
+    joined = store.get_historical_features(entity_df=asked, features=references).to_df()
+    joined = joined.drop_duplicates(_ROW).set_index(_ROW).reindex(np.arange(rows))
+    return {
+        column: joined[column].to_numpy(dtype=np.float64, na_value=np.nan) for view in views for column in view.columns
+    }
 
 
 def materialize(store: FeatureStore, start: datetime, end: datetime) -> None:
