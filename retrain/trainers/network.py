@@ -64,6 +64,23 @@ class TabularNetwork(nn.Module):  # type: ignore[misc]
         return self.layers(torch.cat((known, missing.float(), chosen.float()), dim=1)).squeeze(1)
 
 
+class Logits(nn.Module):  # type: ignore[misc]
+    """A network as it learns: what exchanges gradients asks a module as a whole, not one of its methods."""
+
+    def __init__(self, network: TabularNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, matrix: Any) -> Any:
+        return self.network.logits(matrix)
+
+
+def row_losses(network: Any, rows: Sequence[Any]) -> Any:
+    """The cross-entropy of each row, [rows]; of inputs and labels."""
+    inputs, labels = rows
+    return nn.functional.binary_cross_entropy_with_logits(network(inputs).float(), labels, reduction="none")
+
+
 def _moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each column's known values; 0 and 1 where there is nothing to tell."""
     known = np.isfinite(values)

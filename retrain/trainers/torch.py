@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from retrain.dataset import Dataset
+from retrain.learner import Learner, Precision, Task, seeded
 from retrain.model import Layout, Parameters
 from retrain.trainers.contract import (
     FitSteps,
@@ -32,19 +33,47 @@ class TorchOptions(FileSettings):
     batch_rows: int = Field(default=512, ge=1)
     batches: int = Field(default=8, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = Field(default="auto", description="of a GPU; auto: bf16 where it has that, else fp16")
+    workers: int = Field(default=1, ge=1, description="processes of the last fit (Ray Train); a trial is one process")
+    cpus: float = Field(default=1.0, gt=0, description="of each worker, where there are several")
+    gpus: int = Field(default=0, ge=0, description="of each worker, where there are several")
+    retries: int = Field(default=3, ge=0, description="how often the last fit goes on after a worker has died")
+
+    @model_validator(mode="after")
+    def _one_device(self) -> "TorchOptions":
+        if self.gpus and (self.workers == 1 or self.device == "cpu"):
+            raise ValueError("gpus are of several workers that may use them; leave gpus out, or set workers and device")
+        if self.workers > 1 and self.device == "cuda" and not self.gpus:
+            raise ValueError("gpus: with device cuda and several workers each needs one; say gpus: 1")
+        return self
 
 
 class Torch(Trainer):
     """A multilayer perceptron (Gorishniy et al. 2021: a baseline that is hard to beat on tables).
 
-    On a GPU it computes in mixed precision. On one device, the same seed gives the same weights.
+    On a GPU it computes in mixed precision. On one kind of device, the same seed and the same number of workers
+    give the same weights. With more than one worker the last fit is Ray Train's (`retrain.distributed`).
+
+    Args:
+        options: the fields of `TorchOptions`.
 
     Raises:
         ConfigError: an option has a wrong value.
     """
 
-    def __init__(self, batch_rows: int = 512, batches: int = 8, device: str = "auto") -> None:
-        given = {"batch_rows": batch_rows, "batches": batches, "device": device}
+    def __init__(
+        self,
+        batch_rows: int = 512,
+        batches: int = 8,
+        device: str = "auto",
+        precision: str = "auto",
+        workers: int = 1,
+        cpus: float = 1.0,
+        gpus: int = 0,
+        retries: int = 3,
+    ) -> None:
+        given = {"batch_rows": batch_rows, "batches": batches, "device": device, "precision": precision}
+        given |= {"workers": workers, "cpus": cpus, "gpus": gpus, "retries": retries}
         self.options = parse(given, TorchOptions, "trainer.options")
 
     def space(self) -> Space:
@@ -60,141 +89,91 @@ class Torch(Trainer):
         )
 
     def fit_steps(self, data: SearchData, parameters: Parameters, seed: int) -> FitSteps:
-        fit = NetworkFit(data.inputs, data.labels, data.layout, parameters, seed, self.options, self.threads)
-        return _Steps(data, fit)
+        # A trial learns as far as it is told to: the epochs of its task are not asked for.
+        task = self._task(data.inputs, data.labels, data.layout, parameters, 0, seed)
+        return _Steps(data, Learner(task, _device(library("torch"), self.options.device)), self.threads)
 
     def final(
         self, examples: Dataset, layout: Layout, parameters: Parameters, iterations: int, seed: int
     ) -> FittedModel:
-        """A bare module where the package's columns are numbers; behind an encoder where some are texts."""
+        """A bare module where the package's columns are numbers; behind an encoder where some are texts.
+
+        Raises:
+            JobError: a worker has failed more often than it may.
+        """
         from retrain.trainers.network import NetworkClassifier
 
         inputs = layout.encoder().transform(examples.columns)
-        fit = NetworkFit(inputs, examples.labels, layout, parameters, seed, self.options, self.threads)
-        fit.learn(iterations)
-        network = fit.network.cpu().eval()
+        task = self._task(inputs, examples.labels, layout, parameters, iterations, seed)
+        self._learn(task)
+        network = task.network.network.cpu().eval()
         # Without the build's own part ("+cpu"), which is on no index.
         requirements = {"torch": library("torch").__version__.partition("+")[0]}
         if layout.is_numeric:
             return FittedModel(network, "torch", requirements, layout.inputs)
         return behind_encoder(NetworkClassifier(network), layout, requirements)
 
+    def _task(
+        self, inputs: Matrix, labels: Labels, layout: Layout, parameters: Parameters, iterations: int, seed: int
+    ) -> Task:
+        from retrain.trainers.network import Logits, TabularNetwork, row_losses
 
-class NetworkFit:
-    """A network that learns. All randomness comes from the seed and the count of what has been learned."""
-
-    def __init__(
-        self,
-        inputs: Matrix,
-        labels: Labels,
-        layout: Layout,
-        parameters: Parameters,
-        seed: int,
-        options: TorchOptions,
-        threads: int,
-    ) -> None:
-        from retrain.trainers.network import TabularNetwork
-
-        self._torch = torch = library("torch")
-        self._seed, self._options, self._threads = seed, options, threads
-        self.iterations = 0
-        self.device = _device(torch, options.device)
-        self._reduced = _reduced_precision(torch, self.device)
-        matrix = inputs.astype(np.float32)
-        self._inputs = torch.from_numpy(matrix).to(self.device)
-        self._labels = torch.from_numpy(labels.astype(np.float32)).to(self.device)
+        matrix, torch = inputs.astype(np.float32), library("torch")
         sizes = [len(layout.categories.get(name, ())) for name in layout.columns]
         shape = {name: parameters[name] for name in ("width", "depth", "dropout")}
-        with self._random(0):
-            network = TabularNetwork(matrix, sizes, **shape, base_rate=float(labels.mean()))
-        self.network = network.to(self.device)
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=parameters["learning_rate"], weight_decay=parameters["weight_decay"]
+        with seeded(torch.device("cpu"), seed, 0):
+            network = Logits(TabularNetwork(matrix, sizes, **shape, base_rate=float(labels.mean())))
+        return Task(
+            network=network,
+            losses=row_losses,
+            arrays=(matrix, labels.astype(np.float32)),
+            optimizer="AdamW",
+            options={"lr": parameters["learning_rate"], "weight_decay": parameters["weight_decay"]},
+            epochs=iterations,
+            batch_rows=self.options.batch_rows,
+            seed=seed,
+            steps=self.options.batches,
+            precision=self.options.precision,
         )
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._reduced == torch.float16)
-        self._epoch = -1
-        self._order: Any = None
 
-    def learn(self, iterations: int) -> None:
-        """Goes on until there are so many iterations in all."""
-        self.network.train()
-        with limited_threads(self._threads):
-            for iteration in range(self.iterations, iterations):
-                with self._random(1, iteration):
-                    for batch in range(self._options.batches):
-                        self._learn_from(self._rows(iteration * self._options.batches + batch))
-                self.iterations = iteration + 1
+    def _learn(self, task: Task) -> None:
+        """Leaves what was learned in the task's network."""
+        options = self.options
+        if options.workers == 1:
+            with limited_threads(self.threads):
+                Learner(task, _device(library("torch"), options.device)).learn(task.epochs)
+            return
+        from retrain.distributed import Workers, learn
 
-    def _learn_from(self, rows: Any) -> None:
-        torch, reduced = self._torch, self._reduced
-        self._optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=reduced, enabled=reduced is not None):
-            logits = self.network.logits(self._inputs[rows])
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), self._labels[rows])
-        self._scaler.scale(loss).backward()
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-
-    def _rows(self, batch: int) -> Any:
-        """The rows of a mini-batch, counted from the first; every epoch has an order of its own."""
-        rows, size = len(self._labels), self._options.batch_rows
-        epoch, place = divmod(batch, -(-rows // size))
-        if epoch != self._epoch:
-            generator = self._torch.Generator().manual_seed(_mixed(self._seed, 2, epoch))
-            self._order = self._torch.randperm(rows, generator=generator).to(self.device)
-            self._epoch = epoch
-        return self._order[place * size : (place + 1) * size]
-
-    @contextmanager
-    def _random(self, *stage: int) -> Iterator[None]:
-        """PyTorch's own random numbers, seeded for one stage; what they were before comes back."""
-        devices = [self._torch.cuda.current_device()] if self.device.type == "cuda" else []
-        with self._torch.random.fork_rng(devices):
-            self._torch.manual_seed(_mixed(self._seed, *stage))
-            yield
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "iterations": self.iterations,
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.iterations = state["iterations"]
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        # An iteration may take less time than a checkpoint: ten of them are enough.
+        save_every = max(1, task.epochs // 10)
+        learned = learn(task, Workers(options.workers, options.cpus, options.gpus, options.retries, save_every))
+        task.network.load_state_dict(learned.state)
 
 
 class _Steps(FitSteps):
-    def __init__(self, data: SearchData, fit: NetworkFit) -> None:
+    def __init__(self, data: SearchData, learner: Learner, threads: int) -> None:
         super().__init__(data)
         self._torch = library("torch")
-        self._fit = fit
-        self._validation = self._torch.from_numpy(data.validation_inputs.astype(np.float32)).to(fit.device)
+        self._learner, self._threads = learner, threads
+        self._validation = self._torch.from_numpy(data.validation_inputs.astype(np.float32)).to(learner.device)
 
     def learn(self, iterations: int) -> None:
-        self._fit.learn(iterations)
+        with limited_threads(self._threads):
+            self._learner.learn(iterations)
 
     def validate(self) -> Probabilities:
         from retrain.trainers.network import probabilities
 
-        return probabilities(self._fit.network, self._validation).astype(np.float64)
+        return probabilities(self._learner.network.network, self._validation).astype(np.float64)
 
     def save(self) -> bytes:
         buffer = io.BytesIO()
-        self._torch.save(self._fit.state(), buffer)
+        self._torch.save(self._learner.state(), buffer)
         return buffer.getvalue()
 
     def restore(self, state: bytes) -> None:
-        self._fit.load(self._torch.load(io.BytesIO(state), map_location=self._fit.device, weights_only=True))
-
-
-def _mixed(seed: int, *stage: int) -> int:
-    """A seed of 63 bits for one stage of a fit."""
-    return int(np.random.SeedSequence([seed, *stage]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        self._learner.load(self._torch.load(io.BytesIO(state), map_location=self._learner.device, weights_only=True))
 
 
 def _device(torch: Any, wanted: str) -> Any:
@@ -202,13 +181,6 @@ def _device(torch: Any, wanted: str) -> Any:
     if wanted == "cuda" and not found:
         raise ConfigError("trainer.options.device: PyTorch finds no GPU here; say cpu or auto, or set search.gpus")
     return torch.device("cuda" if found and wanted != "cpu" else "cpu")
-
-
-def _reduced_precision(torch: Any, device: Any) -> Any:
-    """What autocast computes in; None on the CPU. 16 bits of float need their gradients scaled, bfloat16's don't."""
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 @contextmanager

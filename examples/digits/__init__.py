@@ -1,0 +1,1 @@
+"""Handwritten digits: a small convolutional network, learned by Ray Train and served as tensors."""
