@@ -15,10 +15,12 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import OperationalError, SADeprecationWarning, SQLAlchemyError
 
 from taxiway.errors import ConfigError, RegistryAway, RegistryError
 from taxiway.flavors.torch import Precision
+from taxiway.mlflow_headers import leave_feast_alone
 from taxiway.package import ModelPackage, load_package
 from taxiway.scoring import Predictor
 from taxiway.settings import RegistrySettings
@@ -26,8 +28,11 @@ from taxiway.settings import RegistrySettings
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter for an alias
+_EXISTS = "RESOURCE_ALREADY_EXISTS"
+_LOGGED_MODEL = re.compile(r"models:/(?P<id>[^/@]+)")
 _AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 _PASSWORD = re.compile(r"//[^/@\s]*@")
+_OF_SQLALCHEMY = re.compile(r"\(Background on this error|\[SQL:")  # the statement, its values, a link
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
@@ -88,6 +93,7 @@ class Registry:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         mlflow.set_tracking_uri(settings.tracking_uri)
+        leave_feast_alone()
         # MLflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates.
         warnings.filterwarnings("ignore", message="The ``noload`` loader", category=SADeprecationWarning)
 
@@ -113,7 +119,11 @@ class Registry:
         try:
             if uri.startswith("sqlite:///"):
                 Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            elif not uri.startswith(("http://", "https://")):
+                _check_that_it_answers(uri)
             return MlflowClient(uri)
+        except OperationalError as error:
+            raise RegistryAway(f"the registry {self._where} does not answer: {_told(error)}") from error
         except (MlflowException, OSError, ImportError, SQLAlchemyError) as error:
             raise RegistryError(f"registry.tracking_uri: {self._where} can't be opened: {_told(error)}") from error
 
@@ -158,7 +168,7 @@ class Registry:
             folder = mlflow.artifacts.download_artifacts(
                 artifact_uri=version.uri, tracking_uri=self._settings.tracking_uri
             )
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # each storage's client raises errors of its own
             kind = RegistryAway if _is_away(error) else RegistryError
             raise kind(f"the artifacts of {version.uri} can't be had: {_told(error)}") from error
         return Path(folder)
@@ -187,10 +197,17 @@ class Registry:
 
     def register(self, name: str, model_uri: str, run_id: str, tags: dict[str, str]) -> ModelVersion:
         """Makes a logged model the next version of `name`."""
+        logged = _LOGGED_MODEL.fullmatch(model_uri)
         with self._asking(f"model {name!r}") as client:
-            if not client.search_registered_models(filter_string=f"name = '{name}'"):
-                client.create_registered_model(name)
-            return _model_version(client.create_model_version(name, model_uri, run_id, tags=tags))
+            try:
+                client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code not in _ABSENT:
+                    raise
+                _create(client, name)
+            # A server takes `models:/ID` only from who names that model once more.
+            model_id = logged["id"] if logged else None
+            return _model_version(client.create_model_version(name, model_uri, run_id, tags=tags, model_id=model_id))
 
     def alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to; None while nothing has it."""
@@ -224,6 +241,12 @@ class Registry:
         created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
         tags = {str(key): str(value) for key, value in found.tags.items()}
         return VersionState(_model_version(found), created, str(found.status), tags)
+
+    def versions(self, name: str) -> list[str]:
+        """The numbers of a model's versions, the oldest first."""
+        with self._asking(f"model {name!r}") as client:
+            found = client.search_model_versions(f"name = '{name}'")
+        return sorted((str(it.version) for it in found), key=int)
 
     def write_version_tag(self, version: ModelVersion, key: str, value: str) -> None:
         """Sets a tag of a version."""
@@ -265,13 +288,20 @@ class Registry:
 
     def experiment(self, name: str) -> str:
         """The id of the experiment `name`, made when it does not exist."""
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = self._settings.artifact_location
-        if location is not None and "://" not in location:
-            Path(location).mkdir(parents=True, exist_ok=True)
-        return str(self._client.create_experiment(name, artifact_location=location))
+        with self._asking(f"experiment {name!r}") as client:
+            found = client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            location = self._settings.artifact_location
+            if location is not None and "://" not in location:
+                Path(location).mkdir(parents=True, exist_ok=True)
+            try:
+                return str(client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                found = client.get_experiment_by_name(name) if error.error_code == _EXISTS else None
+                if found is None:
+                    raise
+                return str(found.experiment_id)
 
 
 def parts_of(uri: str) -> tuple[str, str | None, str | None]:
@@ -291,6 +321,20 @@ def model_name(uri: str) -> str:
     return parts_of(uri)[0]
 
 
+def _check_that_it_answers(uri: str) -> None:
+    """MLflow itself tries to open a database for a hundred seconds."""
+    create_engine(uri, poolclass=NullPool).connect().close()
+
+
+def _create(client: MlflowClient, name: str) -> None:
+    """Another process may have been faster."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != _EXISTS:
+            raise
+
+
 def _is_away(error: Exception) -> bool:
     """Whether a server did not answer, or not with sense. The transport's own errors have no number of the system."""
     if isinstance(error, MlflowException):
@@ -299,8 +343,9 @@ def _is_away(error: Exception) -> bool:
 
 
 def _told(error: Exception) -> str:
-    """What MLflow and its transport say: they quote URIs as they were given."""
-    return _without_password(error.message if isinstance(error, MlflowException) else str(error))
+    """What MLflow and its transport say, on one line: they quote URIs as they were given."""
+    told = error.message if isinstance(error, MlflowException) else str(error)
+    return _without_password(" ".join(_OF_SQLALCHEMY.split(told)[0].split()))
 
 
 def _without_password(text: str) -> str:

@@ -10,7 +10,8 @@ What it rests on:
   compare-and-set, only that a read sees every write that was answered before: true of one database, not of a read
   replica that MLflow was told to read from. A writer renews its tag; one that another has seen unchanged for `LEASE_S`
   of its own clock counts as dead. No clocks are compared, but a process that stands still for `LEASE_S` between
-  looking at its own clock and writing does write into somebody else's turn.
+  looking at its own clock and writing does write into somebody else's turn; so does a server that carries out after
+  `LEASE_S` what it was sent before, and a request that MLflow sends once more after that.
 
 Turns of different kinds know nothing of each other: who writes to one registry has to name it by the same kind of
 URI. And whoever moves an alias with plain MLflow takes no turn; the next record then begins where that led.
@@ -31,17 +32,19 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from taxiway.errors import ConfigError, RegistryError
+from taxiway.errors import ConfigError, RegistryAway, RegistryError
 from taxiway.registry import Registry
 from taxiway.settings import Settings
 
 WAIT_S = 60.0
 LEASE_S = 20.0
 _POLL_S = 0.05
+_MAX_POLL_TAGS_S = 0.4  # a request each
 _TURN = "taxiway.turn."
 _LOCK_NOT_AVAILABLE = "55P03"
 
 StillMine = Callable[[], None]
+_given_up: set[str] = set()  # claims of this process that it could not take back
 
 
 def turn(registry: Registry, name: str, who: str, wait_s: float = WAIT_S) -> AbstractContextManager[StillMine]:
@@ -111,7 +114,7 @@ def _advisory_lock(uri: str, name: str, wait_s: float) -> Iterator[StillMine]:
     try:
         connection = engine.connect()
     except SQLAlchemyError as error:
-        raise RegistryError(f"model {name!r}: the database can't be locked: {type(error).__name__}") from error
+        raise RegistryAway(f"model {name!r}: the database can't be locked: {type(error).__name__}") from error
     try:
         _ask(
             connection,
@@ -136,7 +139,7 @@ def _ask(connection: Connection, name: str, wait_s: float, *statements: str) -> 
         cause = getattr(error, "orig", None)
         if _LOCK_NOT_AVAILABLE in (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None)):
             raise _too_long(name, wait_s, "") from error
-        raise RegistryError(
+        raise RegistryAway(
             f"model {name!r}: the database does not keep others away ({type(error).__name__}); somebody else may be "
             "changing the model: look at its history and try again"
         ) from error
@@ -184,8 +187,10 @@ class TagTurn:
             self._stop.set()
             if renewing.ident is not None:
                 renewing.join(self._lease_s)
-            with suppress(RegistryError):  # then others wait until it counts as dead
+            try:
                 self._registry.delete_tag(self._name, self._key)
+            except RegistryError:  # then others wait until it counts as dead
+                _given_up.add(self._key)
 
     def check(self) -> None:
         """Raises RegistryError when others may have taken this process for dead."""
@@ -202,11 +207,12 @@ class TagTurn:
         self._write()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + self._wait_s
+        deadline, pause_s = time.monotonic() + self._wait_s, _POLL_S
         while ahead := self._ahead():
             if time.monotonic() > deadline:
                 raise _too_long(self._name, self._wait_s, ahead[0].who)
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _MAX_POLL_TAGS_S)
         self.check()
 
     def _ahead(self) -> list[_Claim]:
@@ -228,6 +234,8 @@ class TagTurn:
 
     def _is_dead(self, key: str, value: str, asked: float) -> bool:
         """Unchanged from the first answer that had it to the beginning of this read."""
+        if key in _given_up:
+            return True
         before, since = self._seen.get(key, ("", 0.0))
         if before != value:
             self._seen[key] = value, time.monotonic()

@@ -242,6 +242,7 @@ def test_a_rolling_update_under_load_loses_no_request(quickstart: Quickstart) ->
                     answered.append(client.post(INFER, content=body).raise_for_status().status_code)
                 except httpx.HTTPError as error:
                     failed.append(repr(error))
+                stop.wait(0.05)  # the new replica needs the CPU to start
 
     def updated() -> bool:
         """The new replica takes at most seven rows; the old one, while it drains, more."""

@@ -34,6 +34,8 @@ CHAMPION_1, CHALLENGER_2, CHALLENGER_3 = ("champion", "1"), ("challenger", "2"),
 LIVE_S = 2.0
 """What is changed while requests are answered holds everywhere after it."""
 FACTOR, SLOW_S, WAIT_S, BATCH_ROWS = 1.1, 0.02, 0.5, 32
+STARTING_S = 0.05
+"""What each client waits between two requests while replicas start: they need the CPU."""
 
 
 @dataclass
@@ -247,7 +249,7 @@ def test_a_second_application_on_the_same_port_is_refused(running: Serving) -> N
     port = running.cluster.port(PARCELS)
     second["args"] |= {"endpoints": second["args"]["endpoints"][:1], "listener": {"host": "127.0.0.1", "port": port}}
     second["deployments"] = [{"name": "ingress", "max_constructor_retry_count": 1}]
-    with loaded(running.clients(), running.expected, {CHAMPION_1, CHALLENGER_3}, pause_s=0.03) as load:
+    with loaded(running.clients(), running.expected, {CHAMPION_1, CHALLENGER_3}, pause_s=STARTING_S) as load:
         running.cluster.config["applications"].append(second)
         running.cluster.deploy()
         eventually(lambda: f"{port} is taken by the application" in running.cluster.output, within_s=300)
@@ -264,7 +266,7 @@ def test_a_second_application_on_the_same_port_is_refused(running: Serving) -> N
 def test_a_killed_replica_fails_only_what_is_in_flight_on_it_and_is_replaced(running: Serving) -> None:
     port, grpc_port = running.cluster.port(PARCELS), running.grpc_port
     before, sockets = running.replicas(), (listeners(port), listeners(grpc_port))
-    with loaded(running.clients(http=8), running.expected, {CHAMPION_1, CHALLENGER_3}) as load:
+    with loaded(running.clients(http=8), running.expected, {CHAMPION_1, CHALLENGER_3}, pause_s=STARTING_S) as load:
         held = {it: connections_to(it, port, grpc_port) for it in before}
         victim = max(before, key=held.__getitem__)
         victim.kill()
@@ -290,7 +292,7 @@ def test_a_killed_replica_fails_only_what_is_in_flight_on_it_and_is_replaced(run
 def test_a_rolling_update_loses_no_request(running: Serving) -> None:
     before = set(running.replicas())
     clients = running.clients(without_keep_alive=2)
-    with loaded(clients, running.expected, {CHAMPION_1, CHALLENGER_3}, pause_s=0.02) as load:
+    with loaded(clients, running.expected, {CHAMPION_1, CHALLENGER_3}, pause_s=STARTING_S) as load:
         running.cluster.application(PARCELS)["args"]["limits"] = {"rows": 7}
         running.cluster.deploy()
         took_s = eventually(lambda: len(now := set(running.replicas())) == 2 and not now & before, within_s=300)

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from taxiway.cli import main
 from taxiway.errors import ConfigError, RegistryError
 from taxiway.history import Record, history
-from taxiway.lineage import TRIGGER_TAG, WINDOW_TAG, lineage
+from taxiway.lineage import ENVIRONMENT_TAG, LABELS_TAG, TRIGGER_TAG, WINDOW_TAG, lineage
 from taxiway.promotion import REJECTED_TAG, STAGE_TAG, VERDICT_TAG, challenge, promote, reject, rollback
 from taxiway.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
 from taxiway.turn import TagTurn, turn
@@ -403,6 +403,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry.write_version_tag(trained, WINDOW_TAG, "2026-01-01T00:00:00+00:00/2026-02-01T00:00:00+00:00")
     registry.write_version_tag(trained, TRIGGER_TAG, '{"kind": "schedule"}')
     registry.write_version_tag(trained, VERDICT_TAG, '{"verdict": "successful"}')
+    registry.write_version_tag(trained, LABELS_TAG, '{"repo": "/data", "path": "l.parquet", "rev": "v1", "md5": "ab"}')
+    registry.write_version_tag(trained, ENVIRONMENT_TAG, '{"python": "CPython 3.11.9", "image": "r/n@sha256:12"}')
     with mlflow.start_run(experiment_id=registry.experiment("parcel"), tags={"data_digest": "abc"}) as run:
         mlflow.log_params({"depth": 3})
         mlflow.log_metrics({"auc": 0.75})
@@ -425,6 +427,8 @@ def test_the_lineage_of_a_package(home: Path, tmp_path: Path) -> None:
     assert (found.data_digest, found.data_rows, found.code_revision) == ("0" * 64, 2_000, "test")
     assert found.data_window == "2026-01-01T00:00:00+00:00/2026-02-01T00:00:00+00:00"
     assert (found.trigger, found.verdict) == ({"kind": "schedule"}, {"verdict": "successful"})
+    assert found.labels == {"repo": "/data", "path": "l.parquet", "rev": "v1", "md5": "ab"}
+    assert found.environment == {"python": "CPython 3.11.9", "image": "r/n@sha256:12"}
     assert (found.feature_service, found.feature_views) == (None, ())
     assert (found.parameters, found.metrics) == ({}, {})
     assert found.unreadable is None
@@ -444,7 +448,7 @@ def test_the_lineage_of_a_plain_model_says_what_its_run_says(home: Path) -> None
     assert found.verdict == {"verdict": "failed"}
     assert (found.aliases, found.promoted) == ((), None)
     unknown = {"stage", "data_rows", "data_window", "feature_service", "feature_service_version", "feature_views"}
-    assert set(found.unknown) - {"code_revision"} == unknown | {"trigger"}
+    assert set(found.unknown) - {"code_revision"} == unknown | {"trigger", "labels", "environment"}
 
 
 def test_the_lineage_of_a_version_without_anything_is_unknown_and_not_invented(home: Path) -> None:
@@ -508,6 +512,9 @@ def test_the_lineage_as_text_says_unknown(home: Path, capsys: pytest.CaptureFixt
     assert facts["training data"] == "0" * 64
     assert facts["aliases"] == "champion"
     assert facts["trigger"] == "kind  schedule"
+    assert facts["environment"] == "python  CPython 3.11.9"
+    assert facts["labels"] == "repo  /data"
+    assert "md5   ab" in [line.strip() for line in told]
     assert (facts["promoted"], facts["feature service"], facts["rejected"]) == ("unknown", "none", "none")
     assert run(home, "lineage", "models:/parcel/2", "--json") == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == {"auc": 0.75}
