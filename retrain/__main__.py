@@ -1,6 +1,7 @@
 """`python -m retrain CONFIG`: from labels to a registered model version that has passed its gate, or was rejected."""
 
 import argparse
+import functools
 import logging
 import sys
 from collections.abc import Sequence
@@ -16,15 +17,19 @@ from retrain.labels import read_labels
 from retrain.model import layout
 from retrain.plots import draw
 from retrain.publish import REJECTED, Candidate, hand_over, log_account, register, signature_of
-from retrain.relative import absolute
+from retrain.relative import absolute, time_zone
 from retrain.report import Stages, findings_lines, rows_line, say, summary
 from retrain.revision import code_revision
 from retrain.search import Look, best_look, search
+from retrain.seeds import by_seeds
 from retrain.settings import RetrainSettings, load_retraining
+from retrain.source import LabelsFile, forget_others, labels_file, source_findings
 from retrain.trainers.choice import open_trainer
+from retrain.trainers.contract import FittedModel
 from retrain.triggers import Alarm, answer_alarms, decide, raise_alarm
 from retrain.unfinished import Retraining, can_go_on, retraining
 from retrain.windows import search_data, split
+from taxiway.environment import environment
 from taxiway.errors import ConfigError, JobError, RegistryAway, TaxiwayError, TryLater
 from taxiway.registry import CHAMPION, Registry
 
@@ -56,14 +61,18 @@ def _run(given: argparse.Namespace) -> str | None:
         raise_alarm(settings.model, Alarm(at=now, endpoint=given.endpoint, reason=given.alarm))
         return None
     trigger: str | None = given.trigger
-    if given.if_due and not can_go_on(settings, source, code, now):
-        decision = decide(settings.triggers, situation(Registry(settings.registry), settings, now))
+    labels = functools.cache(lambda: labels_file(settings))
+    if given.if_due and not can_go_on(settings, source, code, labels, now):
+        known = situation(Registry(settings.registry), settings, labels, now)
+        decision = decide(settings.triggers, known, time_zone(settings.time_zone))
         say(decision.sentence)
         trigger = decision.trigger
     if trigger is None:
         return None
-    with retraining(settings, source, code, now, trigger, given.restart) as run:
-        return retrain(load_retraining(given.config, run.state.began), run, code)
+    with retraining(settings, source, code, labels, now, trigger, given.restart) as run:
+        outcome = retrain(load_retraining(given.config, run.state.began), run, labels(), code)
+        forget_others(labels())
+        return outcome
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +95,7 @@ def _status(error: TaxiwayError) -> int:
     return TRY_LATER if isinstance(error, TryLater | RegistryAway) else FAILED
 
 
-def retrain(settings: RetrainSettings, run: Retraining, code: str) -> str:
+def retrain(settings: RetrainSettings, run: Retraining, labels: LabelsFile, code: str) -> str:
     """The stages, each kept when it is done; returns what became of the new version."""
     if run.resumed:
         say(f"goes on with {run.state.run_id}; done before: {', '.join(run.stages_done()) or 'nothing'}")
@@ -96,13 +105,15 @@ def retrain(settings: RetrainSettings, run: Retraining, code: str) -> str:
         registry.alias(settings.model, CHAMPION)  # now rather than after the search, if it does not answer
         binding, history = open_features(settings)
     with stages("labels"):
-        read = run.keep("labels", lambda: read_labels(settings, run.state.began))
+        read = run.keep("labels", lambda: read_labels(settings, run.state.began, labels.path))
     with stages("features"):
         examples, unknown = run.keep("features", lambda: join_features(read.examples, binding, history))
     windows = split(examples, settings)
     say(rows_line(windows, read.without_label, read.set_aside + unknown))
     with stages("checks"):
-        findings = check(windows.train, settings.checks, settings.inputs, (settings.train.start, settings.train.end))
+        span = (settings.train.start, settings.train.end)
+        findings = check(windows.train, settings.checks, settings.inputs, span)
+        findings += source_findings(labels, settings.checks)
         for line in findings_lines(findings):
             say(line)
         if errors := [it.sentence for it in findings if it.severity == "error"]:
@@ -116,22 +127,40 @@ def retrain(settings: RetrainSettings, run: Retraining, code: str) -> str:
     with stages("search"):
         looks = run.keep("looks", looked)
     best = best_look(looks)
+
+    def refit(seed: int) -> FittedModel:
+        return trainer.final(windows.train, matrix, best.parameters, best.iterations, seed)
+
     with stages("refit"):
-        fitted = run.keep(
-            "model",
-            lambda: trainer.final(windows.train, matrix, best.parameters, best.iterations, settings.search.seed),
-        )
+        fitted = run.keep("model", lambda: refit(settings.search.seed))
+        made_with = run.keep("environment", environment)
+    spread = None
+    if settings.search.seeds > 1:
+        with stages("seeds"):
+            spread = by_seeds(run, settings.search, fitted, refit, windows.evaluate)
     with stages("judge"):
         signature = signature_of(settings)
         judged = run.keep(
-            "judgement", lambda: judgement(settings, registry, signature, fitted, windows.evaluate, history)
+            "judgement", lambda: judgement(settings, registry, signature, fitted, windows.evaluate, history, spread)
         )
         figures = draw(
             windows.evaluate.labels, judged.probabilities, judged.comparison, judged.importances, settings.model
         )
     with stages("register"):
         candidate = Candidate(
-            run.state.run_id, run.state.trigger, fitted, binding, windows, findings, looks, best, judged, figures, code
+            run_id=run.state.run_id,
+            trigger=run.state.trigger,
+            fitted=fitted,
+            features=binding,
+            windows=windows,
+            findings=findings,
+            looks=looks,
+            best=best,
+            judgement=judged,
+            figures=figures,
+            code_revision=code,
+            labels=labels,
+            environment=made_with,
         )
         version = register(registry, settings, candidate)
         log_account(settings, candidate, version, run.state.began)

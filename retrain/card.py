@@ -7,6 +7,7 @@ from datetime import datetime
 
 from retrain.compare import Comparison, Estimate, Latency, Metric, SliceComparison
 from retrain.gate import RuleResult, Verdict
+from retrain.stability import Stability
 from taxiway.signature import Column, Signature
 
 METRIC_NAMES: Mapping[Metric, str] = {
@@ -15,6 +16,7 @@ METRIC_NAMES: Mapping[Metric, str] = {
     "log_loss": "log loss (lower is better)",
 }
 SLICE_HEAD = ("slice", "rows", "label 1", "AUC", "log loss", "champion's AUC", "difference", "difference of log loss")
+SPREAD_HEAD = ("metric", "mean", "standard deviation", "lowest", "highest", "range")
 _SLICES_LISTED = 40
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~$!&])")
 
@@ -64,6 +66,7 @@ class Account:
     latency: Latency | None = None
     champion_latency: Latency | None = None
     model_mb: float | None = None
+    stability: Stability | None = None
     lineage: Mapping[str, str] = field(default_factory=dict)
     intended_use: str = ""
     limits: str = ""
@@ -90,6 +93,7 @@ def card(account: Account) -> str:
         _section("Metrics", _metrics(account)),
         _section("Slices", _slices(account)),
         _section("Calibration", _calibration(account)),
+        _section("Stability across seeds", _stability(account.stability) if account.stability else ""),
         _section("Latency and size", _latency(account)),
         _section("Verdict", _rules(account.verdict.rules)),
         _section("Training", _training(account)),
@@ -221,6 +225,30 @@ def _calibration(account: Account) -> str:
     )
     beside = f", the champion's {comparison.champion.calibration_error:.4f}" if comparison.champion else ""
     return f"Expected calibration error {comparison.challenger.calibration_error:.4f}{beside}.\n\n{bins}"
+
+
+def spread_rows(found: Stability) -> list[tuple[str, ...]]:
+    """One for AUC and one for log loss, under `SPREAD_HEAD`."""
+    rows = [
+        (METRIC_NAMES["auc"], found.auc, found.auc_deviation, found.auc_range),
+        (METRIC_NAMES["log_loss"], found.log_loss, found.log_loss_deviation, found.log_loss_range),
+    ]
+    return [
+        (name, *(f"{it:.4f}" for it in (sum(values) / len(values), deviation, min(values), max(values), width)))
+        for name, values, deviation, width in rows
+    ]
+
+
+def spread_note(found: Stability) -> str:
+    return (
+        f"{len(found.seeds)} fits of the same rows by the same parameters, on the held-out rows; only the seed "
+        f"differs. Between two seeds the probabilities of a row differ by {found.probability_difference:.4f} in "
+        "the mean."
+    )
+
+
+def _stability(found: Stability) -> str:
+    return f"{_table(SPREAD_HEAD, spread_rows(found))}\n\n{_text(spread_note(found))}"
 
 
 def _latency(account: Account) -> str:

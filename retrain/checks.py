@@ -27,6 +27,7 @@ Code = Literal[
     "outside_signature",
     "time_gap",
     "leakage",
+    "labels_changed",
 ]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from retrain.compare import SAMPLES, Comparison, Estimate, Latency
 from retrain.evaluate import SMALL_SLICE_ROWS
+from retrain.stability import Stability
 from taxiway.settings import Settings
 from taxiway.signature import Column, Signature
 
@@ -20,6 +21,7 @@ Rule = Literal[
     "max_calibration_error",
     "max_p99_ms",
     "max_model_mb",
+    "max_auc_spread",
     "signature",
 ]
 
@@ -60,6 +62,12 @@ class GateSettings(Settings):
     max_model_mb: float | None = Field(
         default=None, gt=0, description="the model's artifacts must be at most so many millions of bytes"
     )
+    max_auc_spread: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="between the best and the worst AUC of the fits of search.seeds there may be at most this",
+    )
     signature: Literal["compatible", "any"] = Field(
         default="compatible",
         description="`compatible`: what callers send to the champion and read from its answers must go on working; "
@@ -69,7 +77,7 @@ class GateSettings(Settings):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a challenger. `latency` and `model_mb` are None when nobody measured them.
+    """What is known of a challenger. `latency`, `model_mb` and `stability` are None when nobody measured them.
 
     A signature counts only beside the other one: `champion_signature` is None without a champion.
     """
@@ -79,6 +87,7 @@ class Evidence:
     champion_signature: Signature | None
     latency: Latency | None = None
     model_mb: float | None = None
+    stability: Stability | None = None
 
 
 class RuleResult(Settings):
@@ -201,6 +210,12 @@ def _max_model_mb(settings: GateSettings, evidence: Evidence) -> RuleResult:
     return _at_most("max_model_mb", "the model's size", evidence.model_mb, settings.max_model_mb, " MB")
 
 
+def _max_auc_spread(settings: GateSettings, evidence: Evidence) -> RuleResult:
+    found = evidence.stability
+    what = f"the AUC's range over {len(found.seeds)} seeds" if found else "the AUC's range over several seeds"
+    return _at_most("max_auc_spread", what, found.auc_range if found else None, settings.max_auc_spread)
+
+
 def _signature(settings: GateSettings, evidence: Evidence) -> RuleResult:
     if settings.signature == "any":
         return _off("signature")
@@ -221,6 +236,7 @@ _RULES: tuple[Callable[[GateSettings, Evidence], RuleResult], ...] = (
     _max_calibration_error,
     _max_p99_ms,
     _max_model_mb,
+    _max_auc_spread,
     _signature,
 )
 

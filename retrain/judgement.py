@@ -13,6 +13,7 @@ from retrain.gate import Evidence, Verdict, judge
 from retrain.importance import Importance, importance
 from retrain.model import layout, one_thread
 from retrain.settings import RetrainSettings
+from retrain.stability import Stability
 from retrain.trainers.contract import FittedModel
 from taxiway.registry import ModelVersion, Registry
 from taxiway.signature import Columns, Signature
@@ -29,6 +30,7 @@ class Judgement:
     probabilities: the challenger's, for each held-out row.
     champion: whom it was compared with; None when there is none.
     model_mb: of the pickled model, in millions of bytes.
+    stability: None where no further seed was fitted.
     """
 
     probabilities: Probabilities
@@ -39,6 +41,7 @@ class Judgement:
     latency: Latency
     champion_latency: Latency | None
     model_mb: float
+    stability: Stability | None = None
 
 
 def judgement(
@@ -48,6 +51,7 @@ def judgement(
     fitted: FittedModel,
     examples: Dataset,
     history: "HistoricalFeatures | None",
+    stability: Stability | None = None,
 ) -> Judgement:
     """Both models on the same rows; a champion that can't answer them fails the gate, since nothing can be compared.
 
@@ -78,11 +82,13 @@ def judgement(
     )
     model_mb = len(cloudpickle.dumps(fitted.model)) / 1e6
     its_signature = champion.model.package.signature if champion else None
-    verdict = judge(settings.gate, Evidence(comparison, signature, its_signature, latency, model_mb))
+    verdict = judge(settings.gate, Evidence(comparison, signature, its_signature, latency, model_mb, stability))
     if champion and champion.obstacle:
         verdict = verdict.model_copy(update={"passed": False, "reasons": (*verdict.reasons, champion.obstacle)})
     version = champion.model.version if champion else None
-    return Judgement(probabilities, comparison, verdict, version, importances, latency, champion_latency, model_mb)
+    return Judgement(
+        probabilities, comparison, verdict, version, importances, latency, champion_latency, model_mb, stability
+    )
 
 
 def _latency_of(champion: Champion | None, examples: Dataset) -> Latency | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from retrain.dataset import Dataset
 from retrain.relative import with_labels_by
 from retrain.settings import RetrainSettings, WindowSettings
+from retrain.source import labels_file
 from taxiway.arrow_columns import convert, is_convertible
 from taxiway.errors import ConfigError, JobError
 from taxiway.signature import Array, Signature
@@ -28,17 +29,18 @@ class LabelsRead:
     set_aside: Counter[str]
 
 
-def read_labels(settings: RetrainSettings, now: datetime) -> LabelsRead:
+def read_labels(settings: RetrainSettings, now: datetime, path: str | None = None) -> LabelsRead:
     """Reads the examples of the training and the evaluation window.
 
     Args:
         now: the date of the run: labels that were not known then are not read.
+        path: of the file, where it is known already.
 
     Raises:
         ConfigError: the file can't be read, lacks a column, or a column has a wrong type.
         JobError: row ids are missing or not unique.
     """
-    table = _read_windows(settings)
+    table = _read_windows(settings, path or labels_file(settings).path)
     labels = _labels(table.column(settings.label), settings.label)
     labelled = ~np.isnan(labels) & _arrived(table, settings, now)
     table = table.filter(pa.array(labelled))
@@ -62,17 +64,17 @@ def read_labels(settings: RetrainSettings, now: datetime) -> LabelsRead:
     return LabelsRead(good, int((~labelled).sum()), set_aside)
 
 
-def _read_windows(settings: RetrainSettings) -> pa.Table:
+def _read_windows(settings: RetrainSettings, path: str) -> pa.Table:
     """The file's rows inside either window, ordered by moment and row id."""
     try:
-        source = ds.dataset(settings.labels, format="parquet")
+        source = ds.dataset(path, format="parquet")
     except (OSError, pa.ArrowInvalid) as error:
-        raise ConfigError(f"labels: {settings.labels} can't be read: {error}") from error
+        raise ConfigError(f"labels: {path} can't be read: {error}") from error
     required = [column.name for column in settings.inputs if not column.nullable]
     own = [settings.row_id, settings.event_timestamp, settings.label]
     own += [settings.label_arrived] if settings.label_arrived else []
     if absent := [name for name in [*own, *required] if name not in source.schema.names]:
-        raise ConfigError(f"labels: {settings.labels} has no column {', '.join(absent)}")
+        raise ConfigError(f"labels: {path} has no column {', '.join(absent)}")
     wanted = dict.fromkeys([*own, *(column.name for column in settings.inputs)])
     moment_type = source.schema.field(settings.event_timestamp).type
     if not pa.types.is_timestamp(moment_type):

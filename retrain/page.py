@@ -11,15 +11,19 @@ from matplotlib.figure import Figure
 from retrain.card import (
     METRIC_NAMES,
     SLICE_HEAD,
+    SPREAD_HEAD,
     Account,
     notable_slices,
     outcome,
     plain,
     rules_of_column,
+    spread_note,
+    spread_rows,
     with_interval,
 )
 from retrain.compare import Comparison, Estimate, Latency, SliceComparison
 from retrain.gate import RuleResult
+from retrain.stability import Stability
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _TITLES = {
@@ -57,6 +61,7 @@ def page(account: Account, figures: Mapping[str, Figure]) -> str:
         _section("Metrics", *_metrics(account.comparison, account.opponent)),
         _section("Plots", _plots(figures)) if figures else None,
         _section("Slices", *_slices(account.comparison)),
+        _section("Stability across seeds", *_stability(account.stability)) if account.stability else None,
         _section("Latency", _latencies(account)) if account.latency else None,
         _section("Data", _windows(account)),
         _section("Inputs", *_inputs(account)),
@@ -194,6 +199,11 @@ def _slice_table(slices: Iterable[SliceComparison], width: int) -> Element:
         for it in slices
     ]
     return _table(SLICE_HEAD[:width], [row[:width] for row in rows], numbers=set(range(1, 8)))
+
+
+def _stability(found: Stability) -> tuple[Element, Element]:
+    table = _table(SPREAD_HEAD, spread_rows(found), numbers=set(range(1, len(SPREAD_HEAD))))
+    return table, _element("p", spread_note(found), class_="muted")
 
 
 def _latencies(account: Account) -> Element:

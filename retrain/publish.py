@@ -26,11 +26,21 @@ from retrain.judgement import Judgement
 from retrain.page import page
 from retrain.search import Look
 from retrain.settings import RetrainSettings, WindowSettings
+from retrain.source import LabelsFile
 from retrain.trainers.contract import FittedModel
 from retrain.windows import Windows
+from taxiway.environment import Environment
 from taxiway.errors import RegistryError
 from taxiway.feature_binding import FeatureBinding
-from taxiway.lineage import SERVICE_VERSION_TAG, TRIGGER_TAG, VERDICT_FILE, WINDOW_TAG
+from taxiway.lineage import (
+    ENVIRONMENT_FILE,
+    ENVIRONMENT_TAG,
+    LABELS_TAG,
+    SERVICE_VERSION_TAG,
+    TRIGGER_TAG,
+    VERDICT_FILE,
+    WINDOW_TAG,
+)
 from taxiway.package import Lineage, ModelPackage, log_package
 from taxiway.profile import profile
 from taxiway.promotion import VERDICT_TAG, challenge, promote, reject
@@ -60,6 +70,8 @@ class Candidate:
     judgement: Judgement
     figures: dict[str, Figure]
     code_revision: str
+    labels: LabelsFile
+    environment: Environment
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -67,15 +79,20 @@ class Candidate:
 
     @property
     def metrics(self) -> dict[str, float]:
-        latency = self.judgement.latency
-        return self.judgement.comparison.challenger.metrics | {
-            "validate_auc": self.best.auc,
-            "validate_log_loss": self.best.log_loss,
-            "predict_p50_ms": latency.p50_ms,
-            "predict_p99_ms": latency.p99_ms,
-            "predict_rows_per_s": latency.rows_per_s,
-            "model_mb": self.judgement.model_mb,
-        }
+        latency, stability = self.judgement.latency, self.judgement.stability
+        spread = stability.metrics if stability else {}
+        return (
+            self.judgement.comparison.challenger.metrics
+            | spread
+            | {
+                "validate_auc": self.best.auc,
+                "validate_log_loss": self.best.log_loss,
+                "predict_p50_ms": latency.p50_ms,
+                "predict_p99_ms": latency.p99_ms,
+                "predict_rows_per_s": latency.rows_per_s,
+                "model_mb": self.judgement.model_mb,
+            }
+        )
 
     def tags(self, settings: RetrainSettings) -> dict[str, str]:
         train = settings.train
@@ -85,6 +102,8 @@ class Candidate:
             WINDOW_TAG: f"{train.start.isoformat()}/{train.end.isoformat()}",
             VERDICT_TAG: self.judgement.verdict.model_dump_json(),
             **({SERVICE_VERSION_TAG: _digest(self.features)} if self.features else {}),
+            LABELS_TAG: json.dumps(self.labels.facts),
+            ENVIRONMENT_TAG: json.dumps(self.environment.summary),
             "data_digest": self.windows.train.digest,
             "code_revision": self.code_revision,
         }
@@ -210,6 +229,8 @@ def _account(settings: RetrainSettings, candidate: Candidate, version: ModelVers
     judged, windows = candidate.judgement, candidate.windows
     spans = (("training", settings.train, windows.train), ("evaluation", settings.evaluate, windows.evaluate))
     found = {f"check: {it.code}": it.sentence for it in candidate.findings}
+    labels = {f"labels: {name}": told for name, told in candidate.labels.facts.items()}
+    made_with = {f"environment: {name}": told for name, told in candidate.environment.summary.items()}
     service = {"feature service": candidate.features.service} if candidate.features else {}
     return Account(
         model=settings.model,
@@ -227,11 +248,14 @@ def _account(settings: RetrainSettings, candidate: Candidate, version: ModelVers
         latency=judged.latency,
         champion_latency=judged.champion_latency,
         model_mb=judged.model_mb,
+        stability=judged.stability,
         lineage={
             "MLflow run": version.run_id,
             "retraining": candidate.run_id,
             "trigger": candidate.trigger,
             **service,
+            **labels,
+            **made_with,
             **found,
         },
         intended_use=settings.intended_use,
@@ -253,6 +277,9 @@ def _log_evidence(candidate: Candidate) -> None:
     mlflow.log_dict(json.loads(json.dumps(asdict(candidate.judgement.comparison))), "comparison.json")
     mlflow.log_dict(verdict.model_dump(mode="json"), VERDICT_FILE)
     mlflow.log_dict({"findings": [asdict(finding) for finding in candidate.findings]}, "checks.json")
+    if (stability := candidate.judgement.stability) is not None:
+        mlflow.log_dict(stability.metrics | asdict(stability), "stability.json")
+    mlflow.log_text(candidate.environment.text, ENVIRONMENT_FILE)
     mlflow.log_text(_csv([asdict(it) for it in evaluation.slices]), "slices.csv")
     mlflow.log_text(_csv([asdict(it) for it in candidate.judgement.importances]), "importance.csv")
     looks = [{**asdict(look), **look.parameters} for look in candidate.looks]
@@ -263,7 +290,7 @@ def _log_evidence(candidate: Candidate) -> None:
 
 def _log_datasets(settings: RetrainSettings, candidate: Candidate) -> None:
     with warnings.catch_warnings(action="ignore"):  # MLflow finds its own local source twice
-        source = resolve_dataset_source(settings.labels)
+        source = resolve_dataset_source(candidate.labels.path)
     with tempfile.TemporaryDirectory(prefix="taxiway-dataset-") as folder:
         for name, dataset in (("training", candidate.windows.train), ("evaluation", candidate.windows.evaluate)):
             path = Path(folder) / f"{name}.parquet"

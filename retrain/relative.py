@@ -3,13 +3,12 @@
 import calendar
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Annotated, Any, Literal, get_args
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator
 
 from taxiway.errors import ConfigError
 
@@ -20,33 +19,11 @@ _UNITS: Mapping[str, Unit] = {unit: unit for unit in get_args(Unit)}
 _STEP = re.compile(r"(?P<count>[+-]\d{1,6})(?P<unit>[A-Za-z])|/(?P<floor>[A-Za-z])")
 
 
-def valid(text: str) -> str:
-    """`text` itself if it is a moment, absolute or relative.
-
-    Raises:
-        ValueError: it is neither, in the sentence of a settings error.
-    """
-    if is_relative(text):
-        _steps(text)
-    else:
-        absolute(text)
-    return text
-
-
-def _text(value: Any) -> Any:
-    """YAML reads an unquoted date as a date, not as text."""
-    return value.isoformat() if isinstance(value, date) else value
-
-
-MomentText = Annotated[str, BeforeValidator(_text), AfterValidator(valid)]
-"""A settings field: ISO 8601, UTC unless it says otherwise, or relative to the date of a run."""
-
-
 def is_relative(text: str) -> bool:
     return text.strip().startswith("now")
 
 
-def resolve(text: str | date, now: datetime, zone: tzinfo = UTC) -> datetime:
+def resolve(text: str, now: datetime, zone: tzinfo = UTC) -> datetime:
     """The moment that a config file names, in UTC.
 
     Relative moments are read from left to right, as Elasticsearch and Grafana do: `now`, then any number of
@@ -63,16 +40,15 @@ def resolve(text: str | date, now: datetime, zone: tzinfo = UTC) -> datetime:
     Raises:
         ConfigError: `text` is no moment, or lies outside the years 1 to 9999.
     """
-    written = str(_text(text))
     try:
-        if not is_relative(written):
-            return absolute(written)
+        if not is_relative(text):
+            return absolute(text)
         moment = now.astimezone(UTC)
-        for step in _steps(written):
+        for step in _steps(text):
             moment = _floor(moment, step, zone) if isinstance(step, str) else _add(moment, *step, zone)
         return moment
     except OverflowError as error:
-        raise ConfigError(f"{written!r} lies outside the years 1 to 9999") from error
+        raise ConfigError(f"{text!r} lies outside the years 1 to 9999") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -65,6 +65,11 @@ def summary(version: ModelVersion, outcome: str, best: Look, judged: Judgement, 
             f"version {judged.champion.version}, AUC {difference.value:+.4f} "
             f"({comparison.confidence:.0%}: {difference.low:+.4f} to {difference.high:+.4f})"
         )
+    if spread := judged.stability:
+        lines["over seeds"] = (
+            f"AUC {min(spread.auc):.4f} to {max(spread.auc):.4f} in {len(spread.seeds)} fits, "
+            f"probabilities differ by {spread.probability_difference:.4f}"
+        )
     lines["one row"] = f"{judged.latency.p50_ms:.2f} ms, p99 {judged.latency.p99_ms:.2f} ms; {judged.model_mb:.2f} MB"
     lines["gate"] = "passed" if verdict.passed else f"not passed: {'; '.join(verdict.reasons)}"
     stages = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items())

@@ -27,6 +27,14 @@ def git_revision(root: Path) -> str | None:
     return f"{head}-dirty" if changes else head
 
 
+def file_revision(path: Path) -> str | None:
+    """The commit of the checkout that a file lies in, `-dirty` where the file is not as committed; None without git."""
+    head = _git(path.parent, "rev-parse", "HEAD")
+    if not head:
+        return None
+    return f"{head}-dirty" if _git(path.parent, "status", "--porcelain", "--", path.name) else head
+
+
 def working_dir_revision(environment: Mapping[str, str]) -> str | None:
     """The hash in the URI of the working directory that `ray job submit --working-dir` has uploaded."""
     try:

@@ -35,6 +35,8 @@ _QUIET_TUNE = {
 
 PATIENCE = 2
 """A trial whose log loss has not improved for so many looks is over."""
+CHECKPOINT_EVERY = 1
+"""Looks between two checkpoints of a trial."""
 _STATE = "trial.pickle"
 
 
@@ -120,7 +122,11 @@ class Looks(tune.Callback):  # type: ignore[misc]
 
 
 def search(
-    data: SearchData, settings: SearchSettings, trainer: Trainer | None = None, storage: Path | None = None
+    data: SearchData,
+    settings: SearchSettings,
+    trainer: Trainer | None = None,
+    storage: Path | None = None,
+    checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> list[Look]:
     """Every look at every trial, on the Ray cluster that this process is connected to.
 
@@ -131,6 +137,7 @@ def search(
         trainer: boosted trees unless given.
         storage: a folder that every node sees; a search that was killed goes on from it, with the looks of
             before. Its `time_budget_s` begins anew.
+        checkpoint_every: looks between two checkpoints of a trial; 0: none.
 
     Raises:
         ConfigError: the search algorithm needs a library that is not installed.
@@ -142,7 +149,8 @@ def search(
         journal = Journal(folder / "search.jsonl")
         past = journal.open(identity(data, settings, trainer))
         points = suggestions(trainer.space(), settings, past, journal, time.monotonic)
-        errors = _run(data, settings, trainer, folder, past, points, journal) if points.left else []
+        kept = _kept(checkpoint_every)
+        errors = _run(data, settings, trainer, folder, past, points, journal, kept) if points.left else []
         looks = [look for trial in journal.trials().values() for look in trial.looks]
     if not looks:
         raise JobError(
@@ -159,6 +167,7 @@ def _run(
     past: dict[int, TrialRecord],
     points: Suggestions,
     journal: Journal,
+    kept: tune.CheckpointConfig,
 ) -> list[Any]:
     """The trials that are left; what those that failed have raised."""
     ended = [trial for trial in past.values() if trial.ended]
@@ -178,10 +187,14 @@ def _run(
             callbacks=[Looks(settings.trials, journal, seen, len(ended))],
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=False),
+            checkpoint_config=kept,
         ),
     ).fit()
     return list(results.errors)
+
+
+def _kept(every: int) -> tune.CheckpointConfig:
+    return tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=every, checkpoint_at_end=False)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, fiel
 
 from retrain.checks import CheckSettings
 from retrain.gate import GateSettings
+from retrain.labels_settings import LabelsField
 from retrain.relative import is_relative, resolve, time_zone
 from retrain.trainers.choice import DEFAULT_TRAINER, TrainerSettings
 from retrain.triggers import TriggerSettings
@@ -67,6 +68,13 @@ class SearchSettings(Settings):
 
     trials: int = Field(default=12, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
+    seeds: int = Field(
+        default=1,
+        ge=1,
+        le=50,
+        description="so many fits by the best parameters, each with a seed of its own, show how much of the challenger "
+        "is chance; the first is the challenger, 1 makes no further one",
+    )
     max_iterations: int = Field(
         default=300, ge=1, description="of a trial that is not stopped: trees, or what the trainer counts"
     )
@@ -95,7 +103,10 @@ class RetrainSettings(FileSettings):
     """A retraining: training set, search, evaluation, registration."""
 
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the registered model's name")
-    labels: str = Field(description="a Parquet file with row id, event timestamp, request columns and label")
+    labels: LabelsField = Field(
+        description="a Parquet file with row id, event timestamp, request columns and label: its path, or where it "
+        "lies in a DVC repository"
+    )
     label: str = Field(description="the column to predict, 0 or 1; rows without it are left out")
     label_arrived: str | None = Field(
         default=None,
@@ -106,7 +117,9 @@ class RetrainSettings(FileSettings):
     event_timestamp: str = "event_timestamp"
     inputs: tuple[Column, ...] = Field(min_length=1, description="the columns that a request will bring")
     output: str = Field(default="probability", description="the name of the answer's column")
-    time_zone: str = Field(default="UTC", description="in which relative moments count days and months")
+    time_zone: str = Field(
+        default="UTC", description="in which relative moments count days and months, and triggers.cron is meant"
+    )
     train: WindowSettings
     validate_from: Moment = Field(description="from here on, the end of the training window judges trials")
     evaluate: WindowSettings
@@ -161,6 +174,14 @@ class RetrainSettings(FileSettings):
         if names and (strangers := sorted(set(slices) - set(names))):
             raise ValueError(f"{', '.join(strangers)} not among the inputs {', '.join(names)}")
         return slices
+
+    @field_validator("gate")
+    @classmethod
+    def _measured(cls, gate: GateSettings, info: ValidationInfo) -> GateSettings:
+        search = info.data.get("search")
+        if gate.max_auc_spread is not None and search is not None and search.seeds < 2:
+            raise ValueError("max_auc_spread needs search.seeds of at least 2: one fit has no spread")
+        return gate
 
     @field_validator("feature_store")
     @classmethod

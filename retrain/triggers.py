@@ -1,16 +1,17 @@
 """Whether it is time to retrain: alarms, new rows, the clock; asked by a scheduler every few minutes."""
 
-import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Annotated
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from taxiway.errors import JobError
-from taxiway.settings import Settings, home
+from retrain.schedule import next_moment, valid_cron
+from taxiway.alarms import Alarm, alarms, answer_alarms, raise_alarm
+from taxiway.settings import Settings
+
+__all__ = ["Alarm", "Decision", "Situation", "TriggerSettings", "alarms", "answer_alarms", "decide", "raise_alarm"]
 
 
 class TriggerSettings(Settings):
@@ -18,6 +19,12 @@ class TriggerSettings(Settings):
 
     every_h: float | None = Field(
         default=None, gt=0, description="hours after which the model is retrained in any case"
+    )
+    cron: Annotated[str, AfterValidator(valid_cron)] | None = Field(
+        default=None,
+        description="minute, hour, day of the month, month and day of the week, in the file's time zone: "
+        '"0 3 * * 1" is Monday at three; the model is retrained once such a moment has passed since the start of '
+        "the last retraining",
     )
     new_rows: int | None = Field(
         default=None, ge=1, description="labelled rows since the end of the last training window, at least"
@@ -33,25 +40,19 @@ class TriggerSettings(Settings):
     )
 
 
-class Alarm(Settings):
-    """Somebody's observation that the model is no longer right; a file in the model's folder of alarms."""
-
-    at: AwareDatetime
-    endpoint: str | None = None
-    reason: str = Field(min_length=1, max_length=2_000)
-
-
 @dataclass(frozen=True)
 class Situation:
     """What is known now.
 
     Args:
-        retrained: when the last retraining has registered its version; None when there was none.
+        began: when the last retraining began; None when there was none.
+        retrained: when it has registered its version; likewise.
         new_rows: labelled rows since the end of its training window; None when nobody has counted.
         alarms: in the order of their moments.
     """
 
     now: datetime
+    began: datetime | None
     retrained: datetime | None
     new_rows: int | None
     alarms: Sequence[Alarm]
@@ -65,29 +66,66 @@ class Decision:
     sentence: str
 
 
-def decide(settings: TriggerSettings, situation: Situation) -> Decision:
-    """Alarms before new rows before the clock; nothing while the model cools down, and at once when there is none."""
-    now, retrained = situation.now, situation.retrained
-    if retrained is None:
-        return _due("the first retraining")
+def decide(settings: TriggerSettings, situation: Situation, zone: tzinfo = UTC) -> Decision:
+    """Alarms before new rows before the clock; nothing while the model cools down, and at once when there is none.
+
+    Args:
+        zone: of the clocks that `cron` means.
+    """
+    now, began, retrained = situation.now, situation.began, situation.retrained
+    comes = _comes(settings, now, retrained, zone)
+    if began is None or retrained is None:
+        return _due("the first retraining", comes)
     cool = retrained + timedelta(hours=settings.cool_down_h)
     if now < cool:
-        return Decision(None, f"not due: it cools down until {cool:%Y-%m-%d %H:%M} UTC")
+        return Decision(None, f"not due: it cools down until {cool:%Y-%m-%d %H:%M} UTC{comes}")
+    if (trigger := _trigger(settings, situation, began, retrained, zone)) is not None:
+        return _due(trigger, comes)
+    waiting = "; an alarm waits for others" if situation.alarms else ""
+    return Decision(None, f"not due: retrained {retrained:%Y-%m-%d %H:%M} UTC{waiting}{comes}")
+
+
+def next_scheduled(
+    settings: TriggerSettings, now: datetime, retrained: datetime | None, zone: tzinfo = UTC
+) -> datetime | None:
+    """The first moment later than `now` at which the clock asks for a retraining, in UTC; None where it never does."""
+    cron = next_moment(settings.cron, now, zone) if settings.cron is not None else None
+    hours = timedelta(hours=settings.every_h) if settings.every_h is not None else None
+    after = retrained + hours if retrained is not None and hours is not None else None
+    return min((it for it in (cron, after) if it is not None and it > now), default=None)
+
+
+def _trigger(
+    settings: TriggerSettings, situation: Situation, began: datetime, retrained: datetime, zone: tzinfo
+) -> str | None:
+    now = situation.now
     if situation.alarms and _settled(settings, situation):
         first, *further = situation.alarms
         about = f" of {first.endpoint}" if first.endpoint else ""
         more = f" and {len(further)} more" if further else ""
-        return _due(f"alarm{about}: {first.reason}{more}")
+        return f"alarm{about}: {first.reason}{more}"
     if settings.new_rows is not None and (situation.new_rows or 0) >= settings.new_rows:
-        return _due(f"{situation.new_rows:,} new rows")
+        return f"{situation.new_rows:,} new rows"
+    moment = next_moment(settings.cron, began, zone) if settings.cron is not None else None
+    if moment is not None and moment <= now:
+        return f"schedule: {_clock(moment, zone)}"
     if settings.every_h is not None and now >= retrained + timedelta(hours=settings.every_h):
-        return _due(f"schedule: {settings.every_h:g} h since {retrained:%Y-%m-%d %H:%M} UTC")
-    waiting = "; an alarm waits for others" if situation.alarms else ""
-    return Decision(None, f"not due: retrained {retrained:%Y-%m-%d %H:%M} UTC{waiting}")
+        return f"schedule: {settings.every_h:g} h since {retrained:%Y-%m-%d %H:%M} UTC"
+    return None
 
 
-def _due(trigger: str) -> Decision:
-    return Decision(trigger, f"due: {trigger}")
+def _comes(settings: TriggerSettings, now: datetime, retrained: datetime | None, zone: tzinfo) -> str:
+    moment = next_scheduled(settings, now, retrained, zone)
+    return f"; next scheduled: {_clock(moment, zone)}" if moment is not None else ""
+
+
+def _clock(moment: datetime, zone: tzinfo) -> str:
+    """As the clocks of the zone show it, with their name: EST and EDT tell apart what occurs twice."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+
+
+def _due(trigger: str, comes: str) -> Decision:
+    return Decision(trigger, f"due: {trigger}{comes}")
 
 
 def _settled(settings: TriggerSettings, situation: Situation) -> bool:
@@ -95,49 +133,3 @@ def _settled(settings: TriggerSettings, situation: Situation) -> bool:
     quiet = timedelta(minutes=settings.debounce_min)
     first, last = situation.alarms[0].at, situation.alarms[-1].at
     return situation.now - last >= quiet or situation.now - first >= 4 * quiet
-
-
-def raise_alarm(model: str, alarm: Alarm) -> Path:
-    """Leaves an alarm for the next `--if-due`.
-
-    Raises:
-        JobError: its file can't be written.
-    """
-    path = _folder(model) / f"{alarm.at:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.json"
-    unfinished = path.with_suffix(".unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(alarm.model_dump_json())
-        unfinished.replace(path)
-    except OSError as error:
-        raise JobError(f"the alarm can't be kept in {path.parent}: {error.strerror}") from error
-    return path
-
-
-def alarms(model: str) -> dict[Path, Alarm]:
-    """What was raised and not answered, in the order of the moments.
-
-    Raises:
-        JobError: a file holds no alarm.
-    """
-    found = {path: _read(path) for path in _folder(model).glob("*.json")}
-    return dict(sorted(found.items(), key=lambda pair: (pair[1].at, pair[0])))
-
-
-def answer_alarms(model: str, until: datetime) -> None:
-    """Takes away what was raised before a retraining began."""
-    for path, alarm in alarms(model).items():
-        if alarm.at <= until:
-            path.unlink(missing_ok=True)
-
-
-def _folder(model: str) -> Path:
-    return home() / "retrain" / model / "alarms"
-
-
-def _read(path: Path) -> Alarm:
-    try:
-        return Alarm.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError, ValidationError) as error:
-        told = "at (with a time zone), reason and perhaps endpoint"
-        raise JobError(f"{path} is no alarm: expected JSON with {told}: {error}") from error

@@ -9,18 +9,21 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from retrain.settings import RetrainSettings
+from retrain.source import LabelsFile
 from taxiway.errors import JobError, TryLater
 from taxiway.settings import Settings, home
 
 T = TypeVar("T")
+Labels = Callable[[], LabelsFile]
 _STATE = "run.json"
+_BEGAN = "%Y%m%dT%H%M%S"
 
 
 class RunState(Settings):
@@ -30,7 +33,7 @@ class RunState(Settings):
         run_id: the tag `taxiway.retraining` of its MLflow run and of the version that it registers.
         began: UTC; relative windows are counted from here, also when the run goes on a day later.
         trigger: what set it off.
-        pinned: a digest of config file, code and labels file; a run of another one can't go on.
+        pinned: a digest of config file, code and labels; a run of another one can't go on.
     """
 
     run_id: str
@@ -71,18 +74,26 @@ class Retraining:
 
 @contextmanager
 def retraining(
-    settings: RetrainSettings, source: str, code: str, now: datetime, trigger: str, restart: bool = False
+    settings: RetrainSettings,
+    source: str,
+    code: str,
+    labels: Labels,
+    now: datetime,
+    trigger: str,
+    restart: bool = False,
 ) -> Iterator[Retraining]:
     """The run of this model that was not finished, or a new one; when the block ends well its folder goes.
 
     Args:
         source: the text of the config file, relative moments as they stand there.
         code: the revision; values of one are not read by another.
+        labels: the file that is read; of another one a run begins anew.
         restart: throws the unfinished one away.
 
     Raises:
         TryLater: a retraining of the model is under way.
         JobError: the folder can't be used.
+        ConfigError: the labels can't be had.
     """
     root = home() / "retrain" / settings.model
     try:
@@ -90,20 +101,30 @@ def retraining(
     except OSError as error:
         raise JobError(f"{root} can't be made: {error.strerror}") from error
     with _alone(root, settings.model):
-        run = _gone_on(root, settings, source, code, now) if not restart else None
-        run = run or _begun(root, _pinned(settings, source, code), now, trigger)
+        run = _gone_on(root, settings, source, code, labels, now) if not restart else None
+        run = run or _begun(root, _pinned(source, code, labels()), now, trigger)
         yield run
         shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def can_go_on(settings: RetrainSettings, source: str, code: str, now: datetime) -> bool:
-    """Whether there is a killed run that `retraining` would go on with."""
-    return _gone_on(home() / "retrain" / settings.model, settings, source, code, now) is not None
+def can_go_on(settings: RetrainSettings, source: str, code: str, labels: Labels, now: datetime) -> bool:
+    """Whether there is a killed run that `retraining` would go on with; the labels are not asked for without one."""
+    return _gone_on(home() / "retrain" / settings.model, settings, source, code, labels, now) is not None
 
 
-def _gone_on(root: Path, settings: RetrainSettings, source: str, code: str, now: datetime) -> Retraining | None:
+def began_of(run_id: str) -> datetime | None:
+    """When a run began, to the second (UTC), by its id; None for an id of another make."""
+    try:
+        return datetime.strptime(run_id.partition("-")[0], _BEGAN).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _gone_on(
+    root: Path, settings: RetrainSettings, source: str, code: str, labels: Labels, now: datetime
+) -> Retraining | None:
     state = _state(root / "unfinished")
-    if state is None or state.pinned != _pinned(settings, source, code):
+    if state is None or state.pinned != _pinned(source, code, labels()):
         return None
     recent = now - state.began < timedelta(hours=settings.resume_h)
     return Retraining(state, root / "unfinished", resumed=True) if recent else None
@@ -111,7 +132,7 @@ def _gone_on(root: Path, settings: RetrainSettings, source: str, code: str, now:
 
 def _begun(root: Path, pinned: str, now: datetime, trigger: str) -> Retraining:
     shutil.rmtree(root / "unfinished", ignore_errors=True)
-    run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    run_id = f"{now.astimezone(UTC):{_BEGAN}}-{secrets.token_hex(4)}"
     state = RunState(run_id=run_id, began=now, trigger=trigger, pinned=pinned)
     (root / "unfinished").mkdir()
     _write(root / "unfinished" / _STATE, state.model_dump_json().encode())
@@ -125,14 +146,9 @@ def _state(folder: Path) -> RunState | None:
         return None
 
 
-def _pinned(settings: RetrainSettings, source: str, code: str) -> str:
-    """The labels file counts by size and time of change: what is read twice must be the same."""
-    try:
-        labels = os.stat(settings.labels)  # noqa: PTH116 - may be a URI, which is then not looked at
-        seen = f"{labels.st_size} {labels.st_mtime_ns}"
-    except OSError:
-        seen = ""
-    return hashlib.sha256(f"{source}\0{code}\0{seen}".encode()).hexdigest()
+def _pinned(source: str, code: str, labels: LabelsFile) -> str:
+    """What is read twice must be the same."""
+    return hashlib.sha256(f"{source}\0{code}\0{labels.identity}".encode()).hexdigest()
 
 
 @contextmanager

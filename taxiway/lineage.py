@@ -24,6 +24,12 @@ WINDOW_TAG = "taxiway.window"
 """Of a version or its run: the span of event time that it learned from, START/END (ISO 8601)."""
 SERVICE_VERSION_TAG = "taxiway.feature_service_version"
 """Of a version or its run."""
+LABELS_TAG = "taxiway.labels"
+"""Of a version or its run: where the labels came from, JSON with path, and of DVC repo, rev, commit and md5."""
+ENVIRONMENT_TAG = "taxiway.environment"
+"""Of a version or its run: what it was made with, JSON as `taxiway.environment.Environment.summary` has it."""
+ENVIRONMENT_FILE = "environment.txt"
+"""Among the artifacts of the run: every installed distribution, one `name==version` a line."""
 VERDICT_FILE = "verdict.json"
 """Among the artifacts of the run, where there is no tag."""
 _DIGEST_TAG = "data_digest"
@@ -39,7 +45,10 @@ class LineageReport(Settings):
         stage: as the MLflow UI shows it.
         data_digest: SHA-256 of the training set's rows.
         data_window: START/END of event time (ISO 8601).
+        labels: where they came from: path, and where DVC tracks them repo, rev as it was asked for, commit and md5.
         feature_service: of Feast; null and not unknown where the model reads no features.
+        environment: what it was made with: python, platform, number of distributions, SHA-256 of the run's
+            environment.txt, and the container image where somebody has said it.
         verdict: what its gate found, and `rejected` why it was rejected.
         trigger: what set the retraining off.
         promoted: the last record by which it became champion; null and not unknown where it never did.
@@ -56,10 +65,12 @@ class LineageReport(Settings):
     data_digest: str | None = None
     data_rows: int | None = None
     data_window: str | None = None
+    labels: Any = None
     feature_service: str | None = None
     feature_service_version: str | None = None
     feature_views: tuple[str, ...] | None = None
     code_revision: str | None = None
+    environment: Any = None
     parameters: dict[str, Any] | None = None
     metrics: dict[str, float] | None = None
     trigger: Any = None
@@ -115,6 +126,8 @@ def _origin(package: ModelPackage | None, state: VersionState, run: Run | None) 
         data_digest=logged.data_digest if logged else tags.get(_DIGEST_TAG),
         data_rows=logged.data_rows if logged else None,
         data_window=tags.get(WINDOW_TAG),
+        labels=_value(tags.get(LABELS_TAG)),
+        environment=_value(tags.get(ENVIRONMENT_TAG)),
         code_revision=next((it for it in revisions if it not in (None, "", "unknown")), None),
         parameters=logged.parameters if logged else dict(run.data.params) if run else None,
         metrics=logged.metrics if logged else dict(run.data.metrics) if run else None,

@@ -1,5 +1,6 @@
 """`python -m retrain` as a user runs it: a small Parquet file, a registry that does not exist yet, a Ray of its own."""
 
+import hashlib
 import json
 import os
 import re
@@ -35,7 +36,7 @@ SETTINGS = {
     "validate_from": "2024-01-20",
     "evaluate": {"start": "2024-01-25", "end": "2024-02-01"},
     "slices": ["kind"],
-    "search": {"trials": 3, "max_iterations": 10, "report_every": 5, "seed": 5},
+    "search": {"trials": 3, "max_iterations": 10, "report_every": 5, "seed": 5, "seeds": 2},
 }
 
 
@@ -117,6 +118,10 @@ def test_the_run_keeps_its_evidence(registry: Registry) -> None:
     run = mlflow.get_run(registry.resolve("models:/tiny@champion").run_id)
     names = {item.path for item in mlflow.artifacts.list_artifacts(run_id=run.info.run_id)}
     assert names >= {"evaluation.json", "slices.csv", "trials.csv", "roc.png", "calibration.png", "dataset"}
+    spread = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/stability.json"))
+    assert spread["seeds"] == [5, 6]
+    assert spread["auc"][0] == run.data.metrics["evaluate_auc"]
+    assert run.data.metrics["seeds_auc_range"] == abs(spread["auc"][0] - spread["auc"][1]) > 0
     evaluation = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/evaluation.json"))
     assert evaluation["auc"] == run.data.metrics["evaluate_auc"]
     assert [it.dataset.name for it in run.inputs.dataset_inputs] == ["tiny-training", "tiny-evaluation"]
@@ -173,6 +178,11 @@ def test_lineage_is_one_command(home: Path, registry: Registry) -> None:
     assert told["trigger"] == "by hand"
     assert told["promoted"]["by"] == "retrain"
     assert told["parameters"]["iterations"] in (5, 10)
+    assert told["labels"] == {"path": str(home / "labels.parquet")}
+    run = mlflow.get_run(told["run_id"])
+    listed = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/environment.txt")
+    assert told["environment"]["digest"] == hashlib.sha256(listed.encode()).hexdigest()
+    assert f"mlflow=={mlflow.__version__}" in listed.splitlines()
 
 
 @pytest.fixture
@@ -236,7 +246,7 @@ def test_windows_and_known_labels_follow_the_date_of_the_run(other: Path) -> Non
 @pytest.mark.timeout(600)
 def test_killed_in_every_stage_a_run_goes_on_and_registers_once(other: Path) -> None:
     path = config(other)
-    for stage in ("labels ...", "  trial", "judge ...", "register ..."):
+    for stage in ("labels ...", "  trial", "seeds ...", "judge ...", "register ..."):
         process = start(other, path)
         assert process.stdout is not None
         for line in process.stdout:

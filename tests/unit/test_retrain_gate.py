@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from retrain.compare import Comparison, Estimate, Latency, compare
 from retrain.gate import Evidence, GateSettings, RuleResult, Verdict, breaking_changes, judge
+from retrain.stability import Stability
 from taxiway.errors import InvalidInput
 from taxiway.signature import Column, Signature
 
@@ -49,6 +50,7 @@ def test_an_equal_challenger_passes_what_is_set_by_default() -> None:
         "max_slice_auc_loss",
         "max_p99_ms",
         "max_model_mb",
+        "max_auc_spread",
     ]
 
 
@@ -101,6 +103,20 @@ def test_the_lower_end_of_the_gain_must_be_above_what_is_required(low: float, al
     verdict = judge(GateSettings(min_auc_gain=allowed), gain_of(low, 0.05))
     assert rule(verdict, "min_auc_gain").passed is passes
     assert verdict.passed is passes
+
+
+@pytest.mark.parametrize(("allowed", "passes"), [(0.021, True), (0.019, False), (None, None)])
+def test_a_model_that_hangs_on_its_seed_fails(allowed: float | None, passes: bool | None) -> None:
+    found = Stability(seeds=(0, 1, 2), auc=(0.71, 0.70, 0.72), log_loss=(0.5, 0.5, 0.5), probability_difference=0.1)
+    verdict = judge(GateSettings(max_auc_spread=allowed), replace(evidence(EQUAL), stability=found))
+    assert rule(verdict, "max_auc_spread").passed is passes
+    if passes is False:
+        assert verdict.reasons == ("the AUC's range over 3 seeds is 0.02, more than the 0.019 allowed",)
+
+
+def test_a_spread_that_nobody_measured_fails() -> None:
+    verdict = judge(GateSettings(max_auc_spread=0.1), evidence(EQUAL))
+    assert verdict.reasons == ("the AUC's range over several seeds was not measured and must be at most 0.1",)
 
 
 @given(lows=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)), allowed=st.floats(-0.5, 0.5))

@@ -15,6 +15,7 @@ from retrain.gate import Evidence, GateSettings, judge
 from retrain.importance import Importance
 from retrain.page import page
 from retrain.plots import draw
+from retrain.stability import Stability
 from taxiway.signature import Column, Signature
 
 HOSTILE = "</style></title><script>alert('\"&')</script><img src=x onerror=alert(1)>|`*_\nb"
@@ -282,6 +283,19 @@ def test_every_row_of_a_cards_table_has_as_many_cells_as_its_head() -> None:
         for block in re.findall(r"(?:^\|.*\|\n?)+", card(found), re.MULTILINE):
             widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
             assert len(widths) == 1
+
+
+def test_what_the_seed_changes_stands_in_page_and_card() -> None:
+    found = Stability(seeds=(7, 8), auc=(0.71, 0.69), log_loss=(0.5, 0.54), probability_difference=0.0321)
+    measured = replace(account(), stability=found)
+    text = card(measured)
+    assert "## Stability across seeds\n" in text
+    assert "| AUC | 0.7000 | 0.0141 | 0.6900 | 0.7100 | 0.0200 |" in text
+    assert r"| log loss (lower is better) | 0.5200 | 0.0283 | 0.5000 | 0.5400 | 0.0400 |" in text
+    shown = Outline(page(measured, {})).text
+    for told in ("Stability across seeds", "0.0141", "2 fits of the same rows", "differ by 0.0321 in the mean"):
+        assert told in shown
+    assert "Stability across seeds" not in Outline(page(account(), {})).text
 
 
 def test_hostile_names_make_no_markup_in_the_card() -> None:

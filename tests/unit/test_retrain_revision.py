@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain.revision import code_revision
+from retrain.revision import code_revision, file_revision
 
 JOB = {
     "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(
@@ -46,3 +46,12 @@ def test_a_ray_job_is_known_by_its_uploaded_working_directory(tmp_path: Path) ->
 @pytest.mark.parametrize("config", ["{}", "not json", '{"runtime_env": null}', '{"runtime_env": {"pip": []}}'])
 def test_without_either_it_is_unknown(tmp_path: Path, config: str) -> None:
     assert code_revision(tmp_path, {"RAY_JOB_CONFIG_JSON_ENV_VAR": config}) == "unknown"
+
+
+def test_a_files_revision_is_dirty_when_the_file_itself_has_changed(checkout: Path) -> None:
+    clean = code_revision(checkout, {})
+    (checkout / "new.py").write_text("y = 2\n")
+    assert file_revision(checkout / "train.py") == clean
+    assert file_revision(checkout / "new.py") == f"{clean}-dirty"
+    (checkout / "train.py").write_text("x = 3\n")
+    assert file_revision(checkout / "train.py") == f"{clean}-dirty"

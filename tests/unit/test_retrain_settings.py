@@ -52,11 +52,33 @@ def test_the_flights_config_is_valid() -> None:
         ({"features": {"service": "s"}}, "feature_store.*required"),
         ({"inputs": [{"name": "x", "dtype": "int64"}] * 2}, "inputs.*same name"),
         ({"serach": {}}, "unknown key 'serach'"),
+        ({"labels": {"dvc": {"path": "l.parquet", "tag": "v1"}}}, "'labels.dvc.tag'; known here: path, repo, rev"),
+        ({"labels": {"dvc": {"repo": "."}}}, "key 'labels.dvc.path': field required"),
+        ({"labels": {}}, "key 'labels': expected the path of a Parquet file, or `dvc`"),
+        ({"labels": {"path": "l.parquet", "dvc": {"path": "l.parquet"}}}, "key 'labels': expected the path"),
+        ({"labels": 7}, "key 'labels'"),
+        ({"gate": {"max_auc_spread": 0.01}}, "key 'gate': max_auc_spread needs search.seeds of at least 2"),
+        ({"search": {"seeds": 0}}, "key 'search.seeds'"),
+        ({"triggers": {"cron": "0 3 * *"}}, "key 'triggers.cron': '0 3 [*] [*]' has 4 fields; expected minute, hour"),
+        ({"triggers": {"cron": "0 25 * * *"}}, "key 'triggers.cron': .* can't be read: bad hour"),
+        ({"triggers": {"cron": "0 3 30 2 *"}}, "key 'triggers.cron'"),
     ],
 )
 def test_a_config_that_would_mislead_is_refused_and_names_the_key(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settings(**changes)
+
+
+def test_labels_are_a_path_or_lie_in_a_dvc_repository() -> None:
+    assert settings(labels="l.parquet").labels.path == "l.parquet"
+    found = settings(labels={"dvc": {"repo": ".", "path": "data/l.parquet", "rev": "v1.2"}}).labels.dvc
+    assert found is not None
+    assert (found.repo, found.path, found.rev) == (".", "data/l.parquet", "v1.2")
+    assert settings(labels={"path": "l.parquet"}) == settings(labels="l.parquet")
+
+
+def test_a_spread_is_judged_where_it_is_measured() -> None:
+    assert settings(gate={"max_auc_spread": 0.01}, search={"seeds": 2}).gate.max_auc_spread == 0.01
 
 
 RELATIVE = """

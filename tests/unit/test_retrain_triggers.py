@@ -1,12 +1,11 @@
 """When a retraining is due."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
-import pytest
-
-from retrain.triggers import Alarm, Situation, TriggerSettings, alarms, answer_alarms, decide, raise_alarm
-from taxiway.errors import JobError
+from retrain.triggers import Decision, Situation, TriggerSettings, decide
+from taxiway.alarms import Alarm
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEVEN_HOURS_AGO = NOW - timedelta(hours=7)
@@ -19,7 +18,7 @@ def ago(**span: float) -> datetime:
 
 def trigger(retrained: datetime | None = SEVEN_HOURS_AGO, new_rows: int | None = 0, *moments: datetime) -> str | None:
     alarms = [Alarm(at=moment, endpoint="flights", reason="drift of wind") for moment in moments]
-    return decide(SETTINGS, Situation(NOW, retrained, new_rows, alarms)).trigger
+    return decide(SETTINGS, Situation(NOW, retrained, retrained, new_rows, alarms)).trigger
 
 
 def test_a_model_that_was_never_trained_is_due() -> None:
@@ -28,7 +27,7 @@ def test_a_model_that_was_never_trained_is_due() -> None:
 
 def test_without_a_reason_nothing_is_due() -> None:
     assert trigger() is None
-    assert decide(TriggerSettings(), Situation(NOW, ago(days=999), None, ())).trigger is None
+    assert decide(TriggerSettings(), Situation(NOW, ago(days=999), ago(days=999), None, ())).trigger is None
 
 
 def test_nothing_is_due_while_the_model_cools_down() -> None:
@@ -54,26 +53,48 @@ def test_a_swarm_without_end_counts_in_the_end() -> None:
     assert trigger(ago(hours=7), 0, ago(minutes=40), ago(minutes=1)) is not None
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TAXIWAY_HOME", str(tmp_path))
-    return tmp_path
+NEW_YORK = ZoneInfo("America/New_York")
 
 
-def test_alarms_wait_in_their_order_until_a_retraining_answers_them(home: Path) -> None:
-    assert alarms("m") == {}
-    for minutes in (5, 30, 1):
-        raise_alarm("m", Alarm(at=ago(minutes=minutes), reason=f"{minutes} minutes ago"))
-    raise_alarm("other", Alarm(at=NOW, reason="about another model"))
-    assert [it.reason for it in alarms("m").values()] == ["30 minutes ago", "5 minutes ago", "1 minutes ago"]
-    answer_alarms("m", ago(minutes=5))
-    assert [it.reason for it in alarms("m").values()] == ["1 minutes ago"]
-    assert len(alarms("other")) == 1
+def monday(now: str, began: str, took_h: float = 0.5, **others: Any) -> Decision:
+    """With retrainings on Mondays at three in New York; March 2, 2026 is one."""
+    settings = TriggerSettings(cron="0 3 * * 1", **others)
+    moment, start = (datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).astimezone(UTC) for text in (now, began))
+    return decide(settings, Situation(moment, start, start + timedelta(hours=took_h), None, ()), NEW_YORK)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"at": "2026-03-01T12:00:00", "reason": "no zone"}', '["x"]'])
-def test_a_file_that_is_no_alarm_is_named(home: Path, text: str) -> None:
-    path = raise_alarm("m", Alarm(at=NOW, reason="good"))
-    path.with_name("bad.json").write_text(text)
-    with pytest.raises(JobError, match=r"bad\.json is no alarm: expected JSON with at"):
-        alarms("m")
+def test_a_scheduled_moment_since_the_last_start_sets_it_off_once() -> None:
+    assert monday("2026-03-02 02:59", "2026-02-23 03:00").trigger is None
+    due = monday("2026-03-02 03:00", "2026-02-23 03:00")
+    assert due.trigger == "schedule: 2026-03-02 03:00 EST"
+    assert due.sentence == "due: schedule: 2026-03-02 03:00 EST; next scheduled: 2026-03-09 03:00 EDT"
+    assert monday("2026-03-04 12:00", "2026-03-02 03:00").trigger is None
+
+
+def test_a_moment_that_passed_while_a_model_was_trained_counts_as_missed() -> None:
+    assert monday("2026-03-02 12:00", "2026-03-02 02:50").trigger == "schedule: 2026-03-02 03:00 EST"
+    assert monday("2026-03-02 12:00", "2026-03-02 03:10").trigger is None
+
+
+def test_what_was_missed_for_weeks_is_made_up_for_once() -> None:
+    assert monday("2026-03-26 12:00", "2026-02-23 03:00").trigger == "schedule: 2026-03-02 03:00 EST"
+    assert monday("2026-03-27 12:00", "2026-03-26 12:00").trigger is None
+
+
+def test_the_schedule_waits_until_the_model_has_cooled_down() -> None:
+    early = monday("2026-03-02 03:00", "2026-03-02 02:00")
+    assert early.trigger is None
+    assert early.sentence == ("not due: it cools down until 2026-03-02 13:30 UTC; next scheduled: 2026-03-09 03:00 EDT")
+    assert monday("2026-03-02 08:30", "2026-03-02 02:00").trigger == "schedule: 2026-03-02 03:00 EST"
+
+
+def test_the_next_scheduled_moment_is_the_earlier_one() -> None:
+    told = monday("2026-03-04 12:00", "2026-03-04 03:00", every_h=24).sentence
+    assert told.endswith("next scheduled: 2026-03-05 03:30 EST")
+    told = monday("2026-03-04 12:00", "2026-03-04 03:00", every_h=999).sentence
+    assert told == "not due: retrained 2026-03-04 08:30 UTC; next scheduled: 2026-03-09 03:00 EDT"
+    never = Situation(NOW, None, None, None, ())
+    assert decide(TriggerSettings(cron="0 3 * * 1"), never).sentence == (
+        "due: the first retraining; next scheduled: 2026-03-02 03:00 UTC"
+    )
+    assert decide(TriggerSettings(), never).sentence == "due: the first retraining"

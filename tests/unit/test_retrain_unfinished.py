@@ -1,15 +1,16 @@
 """Which run goes on and which begins anew; and that two of a model never run side by side."""
 
 import os
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractContextManager, suppress
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from retrain.settings import RetrainSettings
-from retrain.unfinished import Retraining, retraining
+from retrain.source import LabelsFile, labels_file
+from retrain.unfinished import Retraining, began_of, can_go_on, retraining
 from taxiway.errors import TryLater
 from tests.unit.test_retrain_settings import settings
 
@@ -29,16 +30,21 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RetrainSettings:
 
 def begun(config: RetrainSettings, **changes: Any) -> Retraining:
     """A run whose first stage is done, and which is killed then."""
-    arguments = {"source": "the file", "code": "abc", "now": NOW, "trigger": "a test"} | changes
+    labels = {"labels": lambda: labels_file(config)}
+    arguments = {"source": "the file", "code": "abc", "now": NOW, "trigger": "a test"} | labels | changes
     with suppress(Killed), retraining(config, **arguments) as run:
         run.keep("labels", lambda: {"made at": arguments["now"]})
         raise Killed
     return run
 
 
+def again(config: RetrainSettings, now: datetime = NOW) -> AbstractContextManager[Retraining]:
+    return retraining(config, "the file", "abc", lambda: labels_file(config), now, "another")
+
+
 def test_a_killed_run_goes_on_with_what_was_done(config: RetrainSettings) -> None:
     first = begun(config)
-    with retraining(config, "the file", "abc", NOW + timedelta(hours=5), "another") as second:
+    with again(config, NOW + timedelta(hours=5)) as second:
         assert second.resumed
         assert second.state == first.state
         assert second.state.trigger == "a test"
@@ -65,8 +71,30 @@ def test_a_run_of_other_settings_code_or_day_begins_anew(config: RetrainSettings
 
 def test_other_labels_begin_anew(config: RetrainSettings) -> None:
     begun(config)
-    Path(config.labels).write_bytes(b"other labels")
+    Path(str(config.labels.path)).write_bytes(b"other labels")
     assert not begun(config).resumed
+
+
+def test_labels_from_another_place_begin_anew(config: RetrainSettings) -> None:
+    one, same, other = (LabelsFile("copy.parquet", identity) for identity in ("repo 1", "repo 1", "repo 2"))
+    begun(config, labels=lambda: one)
+    assert begun(config, labels=lambda: same).resumed
+    assert not begun(config, labels=lambda: other).resumed
+
+
+def test_the_labels_are_not_asked_for_while_no_run_was_killed(config: RetrainSettings) -> None:
+    def labels() -> LabelsFile:
+        return pytest.fail("asked for")
+
+    assert not can_go_on(config, "the file", "abc", labels, NOW)
+    begun(config)
+    assert can_go_on(config, "the file", "abc", lambda: labels_file(config), NOW)
+
+
+def test_a_run_id_tells_when_the_run_began(config: RetrainSettings) -> None:
+    there = NOW.astimezone(timezone(timedelta(hours=9)))
+    assert began_of(begun(config, now=there).state.run_id) == NOW
+    assert began_of("somebody-elses") is None
 
 
 def test_a_torn_state_begins_anew(config: RetrainSettings) -> None:
@@ -77,16 +105,13 @@ def test_a_torn_state_begins_anew(config: RetrainSettings) -> None:
 def test_a_stage_that_was_not_written_whole_is_made_again(config: RetrainSettings) -> None:
     folder = begun(config).folder
     (folder / "looks.unfinished").write_bytes(b"half of it")
-    with retraining(config, "the file", "abc", NOW, "a test") as run:
+    with again(config) as run:
         assert run.keep("looks", lambda: [1]) == [1]
 
 
 def test_a_second_run_of_the_model_is_refused_and_one_of_another_model_is_not(config: RetrainSettings) -> None:
-    with retraining(config, "the file", "abc", NOW, "a test"):
-        with (
-            pytest.raises(TryLater, match=f"a retraining of 'm' is under way: process {os.getpid()}"),
-            retraining(config, "the file", "abc", NOW, "a test"),
-        ):
+    with again(config):
+        with pytest.raises(TryLater, match=f"a retraining of 'm' is under way: process {os.getpid()}"), again(config):
             pass
-        with retraining(config.model_copy(update={"model": "other"}), "the file", "abc", NOW, "a test") as run:
+        with again(config.model_copy(update={"model": "other"})) as run:
             assert not run.resumed

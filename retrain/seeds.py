@@ -1,0 +1,36 @@
+"""The challenger fitted again by further seeds; each fit is kept when it is done."""
+
+from collections.abc import Callable
+
+from retrain.dataset import Dataset
+from retrain.evaluate import Probabilities
+from retrain.model import one_thread
+from retrain.settings import SearchSettings
+from retrain.stability import Stability, further_seeds, stability
+from retrain.trainers.contract import FittedModel
+from retrain.unfinished import Retraining
+
+
+def by_seeds(
+    run: Retraining,
+    search: SearchSettings,
+    challenger: FittedModel,
+    fit: Callable[[int], FittedModel],
+    examples: Dataset,
+) -> Stability:
+    """
+    Args:
+        search: `seeds` of two or more.
+        fit: the challenger's fit, by a seed.
+        examples: the held-out rows.
+    """
+
+    def answers(model: FittedModel) -> Probabilities:
+        with one_thread():
+            return model.predict({column.name: examples.columns[column.name] for column in model.inputs})
+
+    def kept(seed: int) -> Probabilities:
+        return run.keep(f"seed-{seed}", lambda: answers(fit(seed)))
+
+    further = further_seeds(search.seed, search.seeds)
+    return stability(examples.labels, (search.seed, *further), [answers(challenger), *map(kept, further)])
