@@ -1,4 +1,4 @@
-"""Administration over HTTP, for people: what is served, and the traffic of each endpoint."""
+"""Administration over HTTP: what is served, the traffic and rollouts of each endpoint, alarms about its models."""
 
 import hmac
 import logging
@@ -9,10 +9,16 @@ from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from taxiway.alarms import Details, RaisedAlarm, Reason
 from taxiway.errors import ConfigError, RegistryError, TaxiwayError
+from taxiway.rollout.plan import RolloutSettings
+from taxiway.rollout.progress import Command
+from taxiway.rollout.state import RolloutState
+from taxiway.settings import Settings
 from taxiway.traffic import TrafficSettings, TrafficState, sentences
 
 _log = logging.getLogger(__name__)
@@ -20,8 +26,28 @@ _log = logging.getLogger(__name__)
 _OPEN_PATHS = ("/admin/docs", "/admin/openapi.json")
 
 
+class AlarmCall(Settings):
+    """What somebody has seen of an endpoint whose models are no longer right."""
+
+    reason: Reason
+    details: Details = Field(default_factory=dict, description="facts by name: numbers, texts, true, false or null")
+    model: str | None = Field(default=None, description="one registered model behind the endpoint; null: all of them")
+
+
+class RolloutCall(Settings):
+    """What somebody asks of the rollout that is under way."""
+
+    reason: str = Field(default="", max_length=300, description="why; the rollout keeps it")
+
+
+class StartCall(Settings):
+    """A rollout of the present challenger."""
+
+    plan: RolloutSettings | None = Field(default=None, description="instead of the endpoint's own")
+
+
 class AdminBackend(Protocol):
-    """What administration asks of a replica. Raise `NotFound` for an endpoint, `ConfigError` for a variant."""
+    """What administration asks of a replica. Raise `NotFound` for an endpoint, `ConfigError` for a variant or model."""
 
     def status(self) -> dict[str, Any]: ...
 
@@ -30,6 +56,16 @@ class AdminBackend(Protocol):
     async def set_traffic(self, endpoint: str, traffic: TrafficSettings, by: str) -> TrafficState: ...
 
     async def reset_traffic(self, endpoint: str) -> TrafficState: ...
+
+    async def raise_alarm(self, endpoint: str, call: AlarmCall, by: str) -> RaisedAlarm: ...
+
+    async def rollout(self, endpoint: str) -> RolloutState | None: ...
+
+    async def rollouts(self, endpoint: str) -> list[RolloutState]: ...
+
+    async def start_rollout(self, endpoint: str, plan: RolloutSettings | None, by: str) -> RolloutState: ...
+
+    async def command_rollout(self, endpoint: str, command: Command, by: str, reason: str) -> RolloutState: ...
 
 
 def admin_app(backend: AdminBackend, token: str) -> FastAPI:
@@ -53,6 +89,7 @@ def admin_app(backend: AdminBackend, token: str) -> FastAPI:
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(Exception)(_internal)
     _add_routes(app, backend)
+    _add_rollout_routes(app, backend)
     return app
 
 
@@ -72,13 +109,53 @@ def _add_routes(app: FastAPI, backend: AdminBackend) -> None:
         name: str, traffic: TrafficSettings, request: Request, taxiway_by: str | None = Header(None, max_length=100)
     ) -> TrafficState:
         """Splits the traffic like this, until it is reset or another traffic is declared."""
-        address = request.client.host if request.client else "unknown"
-        return await backend.set_traffic(name, traffic, taxiway_by or f"admin call from {address}")
+        return await backend.set_traffic(name, traffic, taxiway_by or _caller(request))
 
     @app.delete("/admin/endpoints/{name}/traffic")
     async def reset_traffic(name: str) -> TrafficState:
         """Back to what is declared."""
         return await backend.reset_traffic(name)
+
+    @app.post("/admin/endpoints/{name}/alarms", status_code=202)
+    async def raise_alarm(
+        name: str, call: AlarmCall, request: Request, taxiway_by: str | None = Header(None, max_length=100)
+    ) -> RaisedAlarm:
+        """Leaves an alarm for the next retraining that asks whether it is due."""
+        return await backend.raise_alarm(name, call, taxiway_by or _caller(request))
+
+
+def _caller(request: Request) -> str:
+    return f"admin call from {request.client.host if request.client else 'unknown'}"
+
+
+def _add_rollout_routes(app: FastAPI, backend: AdminBackend) -> None:
+    @app.get("/admin/endpoints/{name}/rollout")
+    async def rollout(name: str) -> RolloutState | None:
+        """The rollout that is under way, or the last one; null while there was none."""
+        return await backend.rollout(name)
+
+    @app.get("/admin/endpoints/{name}/rollouts")
+    async def rollouts(name: str) -> list[RolloutState]:
+        """Every rollout of a version that is in the registry still, the oldest first."""
+        return await backend.rollouts(name)
+
+    @app.post("/admin/endpoints/{name}/rollout", status_code=201)
+    async def start(
+        name: str, call: StartCall, request: Request, taxiway_by: str | None = Header(None, max_length=100)
+    ) -> RolloutState:
+        """Rolls out the present challenger."""
+        return await backend.start_rollout(name, call.plan, taxiway_by or _caller(request))
+
+    @app.post("/admin/endpoints/{name}/rollout/{command}")
+    async def act(
+        name: str,
+        command: Command,
+        call: RolloutCall,
+        request: Request,
+        taxiway_by: str | None = Header(None, max_length=100),
+    ) -> RolloutState:
+        """Pauses, resumes, promotes or aborts it."""
+        return await backend.command_rollout(name, command, taxiway_by or _caller(request), call.reason)
 
 
 class _Authorized:
@@ -109,7 +186,7 @@ def _error(status: int, sentence: str) -> JSONResponse:
 
 
 async def _taxiway_error(request: Request, error: TaxiwayError) -> JSONResponse:
-    if isinstance(error, ConfigError) and request.method == "PUT":
+    if isinstance(error, ConfigError) and request.method in ("PUT", "POST"):
         return _error(400, str(error))
     return _error(503 if isinstance(error, RegistryError) else error.status, str(error))
 

@@ -1,14 +1,26 @@
-"""What administration changes: the traffic of an endpoint, in the registry, where every replica looks it up."""
+"""What administration changes: the traffic of an endpoint, in the registry, and the alarms of its models, in files."""
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from serve.live import Live
+from serve.admin import AlarmCall
+from serve.endpoint import Endpoint
+from serve.live import Live, model_names
+from serve.loading import uris
 from serve.service import Service
 from serve.traffic import LiveTable, live_table
-from taxiway.registry import Registry
+from taxiway.alarms import Alarm, RaisedAlarm, raise_alarm
+from taxiway.errors import ConfigError
+from taxiway.registry import Registry, model_name
+from taxiway.rollout.plan import RolloutSettings
+from taxiway.rollout.progress import Command
+from taxiway.rollout.state import RolloutState
+from taxiway.rollouts import Rollouts, new_identity
 from taxiway.traffic import TrafficSettings, TrafficState
+
+_log = logging.getLogger(__name__)
 
 
 class Administration:
@@ -36,6 +48,50 @@ class Administration:
         self._live.wake()
         return declared
 
+    async def raise_alarm(self, endpoint: str, call: AlarmCall, by: str) -> RaisedAlarm:
+        return await asyncio.to_thread(alarmed, self._service.endpoint(endpoint), call, by, datetime.now(UTC))
+
+    async def rollout(self, endpoint: str) -> RolloutState | None:
+        return await asyncio.to_thread(self._rollouts(endpoint).read)
+
+    async def rollouts(self, endpoint: str) -> list[RolloutState]:
+        return await asyncio.to_thread(self._rollouts(endpoint).history)
+
+    async def start_rollout(self, endpoint: str, plan: RolloutSettings | None, by: str) -> RolloutState:
+        rollouts, declared = self._rollouts(endpoint), self._service.endpoint(endpoint).settings.rollout
+        wanted = plan or declared or RolloutSettings()
+        return await asyncio.to_thread(rollouts.begin, new_identity(), wanted, datetime.now(UTC), by)
+
+    async def command_rollout(self, endpoint: str, command: Command, by: str, reason: str) -> RolloutState:
+        changed = await asyncio.to_thread(self._rollouts(endpoint).command, command, datetime.now(UTC), by, reason)
+        self._live.wake()
+        return changed
+
+    def _rollouts(self, endpoint: str) -> Rollouts:
+        """Raises ConfigError where the endpoint's file has no rollout: nobody would look after one."""
+        settings = self._service.endpoint(endpoint).settings
+        if settings.rollout is None:
+            raise ConfigError(f"{endpoint} has no rollout; add the key `rollout` to it in the serve file")
+        model = model_name(uris(settings.all_variants[0])[0])
+        return Rollouts(self._registry, self._application, endpoint, model)
+
     def _table(self, endpoint: str) -> LiveTable:
         settings = self._service.endpoint(endpoint).settings
         return live_table(self._registry, self._application, settings, self._live.declared)
+
+
+def alarmed(endpoint: Endpoint, call: AlarmCall, by: str, at: datetime) -> RaisedAlarm:
+    """Leaves an alarm for every registered model behind an endpoint, or for the one that `call` names.
+
+    Raises:
+        ConfigError: the one that is named is not behind the endpoint.
+        JobError: it can't be kept.
+    """
+    models = sorted(model_names([endpoint]))
+    if call.model is not None and call.model not in models:
+        raise ConfigError(f"{call.model[:80]!r} is no model of this endpoint; its models are {', '.join(models)}")
+    alarm = Alarm(at=at, endpoint=endpoint.name, reason=call.reason, by=by, details=call.details)
+    raised = tuple(models) if call.model is None else (call.model,)
+    for model in raised:
+        _log.info("alarm for %s: %s", model, raise_alarm(model, alarm))
+    return RaisedAlarm(models=raised, alarm=alarm)

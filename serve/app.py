@@ -7,6 +7,7 @@ from ray import serve
 from ray.serve import Application
 
 from serve.autoscaling import CALLS_OF_DEDICATED, REQUESTS_OF_INGRESS, autoscaling_config
+from serve.controller import RolloutController
 from serve.dedicated import DedicatedModel
 from serve.deployments import IngressBehindServe, IngressDeployment
 from serve.settings import ReplicaSettings, RunSettings, ServeSettings
@@ -34,7 +35,17 @@ def build(settings: ServeSettings) -> Application:
         # Always there, so that Serve always calls `reconfigure`: a replica listens from then on.
         user_config={},
     )
-    return deployment.bind(settings, handles)
+    return deployment.bind(settings, handles, _controller(settings))
+
+
+def _controller(settings: ServeSettings) -> Application | None:
+    """One replica, when an endpoint has a rollout; a second one for a moment does no harm."""
+    if all(endpoint.rollout is None for endpoint in settings.endpoints):
+        return None
+    deployment = serve.deployment(RolloutController).options(
+        name="rollouts", num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=100
+    )
+    return deployment.bind(settings, str(home()))
 
 
 def _dedicated_models(settings: ServeSettings) -> list[tuple[str, str, RunSettings, ReplicaSettings]]:

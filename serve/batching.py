@@ -40,9 +40,14 @@ class BatchRules:
 
 
 class Waiting:
-    """One request between its arrival and its outcome, which it gets exactly once."""
+    """One request between its arrival and its outcome, which it gets exactly once.
 
-    __slots__ = ("columns", "done", "expires", "rows", "since", "size_bytes", "timer")
+    Attributes:
+        prediction_id: the id of its answer, when it has been answered; of a shadow's copy that of the live answer.
+        live: of a shadow's copy, the live answer.
+    """
+
+    __slots__ = ("columns", "done", "expires", "live", "prediction_id", "rows", "since", "size_bytes", "timer")
 
     def __init__(self, columns: RequestColumns, rows: int, expires: float, done: Done) -> None:
         self.columns = columns
@@ -52,6 +57,8 @@ class Waiting:
         self.expires = expires
         self.done: Done | None = done
         self.timer: asyncio.TimerHandle | None = None
+        self.prediction_id: str | None = None
+        self.live: Outputs | None = None
 
     def finish(self, outcome: "Outputs | TaxiwayError") -> None:
         done, self.done = self.done, None
@@ -82,6 +89,7 @@ class Gatherer:
         observe: told the rows, the seconds that the oldest request waited and the seconds of every batch.
         executor: where batches are scored; None is the event loop.
         in_flight: batches that an executor may have at once.
+        record: told of every batch when its answers have been handed out.
     """
 
     def __init__(
@@ -92,6 +100,7 @@ class Gatherer:
         observe: Callable[[int, float, float], None],
         executor: Executor | None = None,
         in_flight: int = 1,
+        record: "Record | None" = None,
     ) -> None:
         self._score = score
         self._inputs = inputs
@@ -99,6 +108,7 @@ class Gatherer:
         self._observe = observe
         self._executor = executor
         self._free = in_flight
+        self._record = record
         self._waiting: dict[tuple[Any, ...], list[Waiting]] = {}
         self._rows_waiting = 0
         self._flush_is_due = False
@@ -170,7 +180,7 @@ class Gatherer:
 
     def _answer(self, batch: list[Waiting]) -> None:
         if batch:
-            _hand_out(batch, self._scored(batch))
+            self._hand_out(batch, self._scored(batch))
 
     def _start(self, executor: Executor, batch: list[Waiting]) -> None:
         if not batch:
@@ -182,11 +192,17 @@ class Gatherer:
 
     def _finished(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]") -> None:
         self._free += 1
-        _hand_out(batch, scored)
+        self._hand_out(batch, scored)
         if self._waiting:
             self._schedule()
         else:
             self.idle = True
+
+    def _hand_out(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]") -> None:
+        _hand_out(batch, scored)
+        if self._record is not None:
+            with suppress(Exception):  # telemetry never fails a prediction
+                self._record(batch, scored)
 
     def _scored(self, batch: Sequence[Waiting]) -> "list[Scored | TaxiwayError]":
         """One result for the whole batch, or one for each request when they can't be answered together."""
@@ -211,6 +227,9 @@ class Gatherer:
         except Exception:  # noqa: BLE001 - a bug of ours fails this batch, not the server
             _log.exception("scoring a batch of %d requests failed", len(parts))
             return ModelFailed("the model failed on this request")
+
+
+Record = Callable[[Sequence[Waiting], "Sequence[Scored | TaxiwayError]"], None]
 
 
 def fill(group: Sequence[Waiting], rows: int, size_bytes: int) -> int:

@@ -15,9 +15,9 @@ from serve.to_asgi import ToAsgi
 class IngressDeployment:
     """An ingress under Ray Serve, which places, watches, replaces and drains it."""
 
-    def __init__(self, settings: ServeSettings, handles: dict[str, Any]) -> None:
+    def __init__(self, settings: ServeSettings, handles: dict[str, Any], controller: Any = None) -> None:
         cluster = ray.get_runtime_context().gcs_address
-        self._ingress = Ingress(serve.get_replica_context().app_name, settings, handles, cluster)
+        self._ingress = Ingress(serve.get_replica_context().app_name, settings, handles, cluster, controller)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serve hands over the `user_config` before a replica is ready, and whenever it changes."""
@@ -43,8 +43,8 @@ class IngressDeployment:
 class IngressBehindServe(ServeRpcs, IngressDeployment):
     """With `listener: serve`: Serve calls it for every request, on the event loop of everything else here."""
 
-    def __init__(self, settings: ServeSettings, handles: dict[str, Any]) -> None:
-        super().__init__(settings, handles)
+    def __init__(self, settings: ServeSettings, handles: dict[str, Any], controller: Any = None) -> None:
+        super().__init__(settings, handles, controller)
         self.backend, self.body_bytes = self._ingress.service, settings.limits.body_bytes
 
     def __serve_build_asgi_app__(self) -> ToAsgi:

@@ -4,22 +4,26 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serve.admin import admin_app
 from serve.administration import Administration
 from serve.asgi import FromAsgi
 from serve.batching import BatchRules
 from serve.endpoint import Endpoint
+from serve.feedback import feedback_routes
+from serve.freshness import Ask, FollowedViews, no_store
 from serve.grpc_listener import GrpcListener
 from serve.heap import settle, settle_later
 from serve.http import HttpApplication
 from serve.http_protocol import Bounds, Connections
 from serve.listener import Companion, Listener
-from serve.live import Live
+from serve.live import Live, OnLoop
 from serve.loading import Loader, Versions
 from serve.people import people_routes
 from serve.port_claim import PortClaim, claim
+from serve.recording import Recorder
+from serve.reports import Reporter, by_handle
 from serve.serve_loop import ServeLoop
 from serve.service import Service
 from serve.settings import ListenerSettings, LiveSettings, ServeSettings, VariantSettings
@@ -28,11 +32,15 @@ from serve.to_asgi import ToAsgi
 from serve.variant import Slot, make_slot
 from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.feature_binding import FeatureViewBinding
-from taxiway.features import FeatureRead, OnlineFeatures, open_store
+from taxiway.predictions.truth_log import GroundTruthLog
+from taxiway.predictions.writer import PredictionLog
 from taxiway.registry import Registry
 from taxiway.scoring import ReadFeatures
 from taxiway.signature import Array, Columns
 from taxiway.telemetry.metrics import ServingMetrics
+
+if TYPE_CHECKING:
+    from taxiway.features import FeatureRead
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +55,7 @@ class Ingress:
     Args:
         handles: of the dedicated variants and nodes.
         cluster: the Ray cluster's address; a port belongs to one application of one cluster.
+        controller: the handle of the rollouts' controller, when there is one.
     """
 
     def __init__(
@@ -55,14 +64,19 @@ class Ingress:
         settings: ServeSettings,
         handles: Mapping[str, Any] | None = None,
         cluster: str = "this process",
+        controller: Any = None,
     ) -> None:
         self._settings = settings
         self._owner = f"the application {application!r} on {cluster}"
         self._claims: list[PortClaim] = []
         self.metrics = ServingMetrics()
-        self._shadowing = Shadowing(self.metrics)
+        self._predictions, self._truth = _logs(settings)
+        self._recorder = Recorder(self._predictions.add if self._predictions else None)
+        self._shadowing = Shadowing(self.metrics, self._recorder)
         registry = Registry(settings.registry)
-        self._read_features = _reader(settings, self.metrics)
+        self._read_features, ask = _features(settings, self.metrics)
+        as_of = settings.feature_store.online.as_of if settings.feature_store else None
+        self._freshness = FollowedViews(ask, self.metrics, as_of)
         self._loader = Loader(settings, registry, handles or {}, self._read_features)
         limits = settings.limits
         self._endpoints = [Endpoint(endpoint, limits.timeout_s) for endpoint in settings.endpoints]
@@ -76,13 +90,22 @@ class Ingress:
             settings.poll_s,
         )
         self.live.load_all()
-        self.service = Service(self._endpoints, self.metrics, self._shadowing, limits.queue_requests)
+        self.service = Service(
+            self._endpoints,
+            self.metrics,
+            self._shadowing,
+            limits.queue_requests,
+            self._recorder,
+            self._freshness.status,
+        )
+        if controller is not None:
+            self._recorder.tell = Reporter(by_handle(controller), self.service.endpoints, self.live)
         admin = None
         if settings.admin.token is not None:
             backend = Administration(application, registry, self.service, self.live)
             admin = FromAsgi(admin_app(backend, settings.admin.token))
-        people = people_routes(self.service, admin)
-        self.http = HttpApplication(application, self.service, limits.body_bytes, people)
+        routes = {**people_routes(self.service, admin), **feedback_routes(self.service.names(), self._truth)}
+        self.http = HttpApplication(application, self.service, limits.body_bytes, routes)
         self._listener: Listener | None = None
         self._serve_loop: ServeLoop | None = None
 
@@ -122,16 +145,23 @@ class Ingress:
         connections = Connections(self.http, bounds, self.http.refused)
         listener = Listener(connections, settings, self.metrics.flush, companions)
         settle()
+        self._recorder.start()
         listener.start()
         self._connections, self._listener = connections, listener
-        self.live.follow(listener.call_soon)
+        self._follow(listener.call_soon)
         _log.info("listening on %s:%d", settings.host, settings.port)
 
     def listen_behind_serve(self) -> None:
         """From now on what Ray Serve's proxies pass on is answered, on the running event loop."""
         settle()
+        self._recorder.start()
         self._serve_loop = ServeLoop(self.metrics.flush)
-        self.live.follow(self._serve_loop.call_soon)
+        self._follow(self._serve_loop.call_soon)
+
+    def _follow(self, on_loop: OnLoop) -> None:
+        self.live.follow(on_loop)
+        if self._settings.feature_store is not None:
+            self._freshness.follow(on_loop)
 
     def asgi(self) -> ToAsgi:
         """The HTTP application for Ray Serve to mount."""
@@ -150,10 +180,12 @@ class Ingress:
     def drain(self) -> None:
         """Refuses new connections, finishes what is in flight, flushes metrics."""
         self.live.stop()
+        self._freshness.stop()
         if self._listener is None:
             self.service.draining = True
             if self._serve_loop is not None:
                 self._serve_loop.drain()
+            self._remember()
             return
         # In this order: a client that is told to connect anew must not come back here.
         self._listener.stop_accepting()
@@ -161,16 +193,25 @@ class Ingress:
         self._listener.drain()
         for held in self._claims:
             held.release()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Nothing is answered any more: what was counted is told, what was logged is written."""
+        self._recorder.stop()
+        for log in (self._predictions, self._truth):
+            if log is not None:
+                log.close()
 
     def _slot(self, endpoint: Endpoint, variant: VariantSettings, versions: Versions) -> Slot:
         limits = self._settings.limits
+        observe_node = partial(self.metrics.node, endpoint.name, variant.name)
+        loaded = self._loader.load(endpoint.name, variant, versions, observe_node)
+        self._freshness.add(loaded.features)
         rules = BatchRules(limits.batch_rows, limits.batch_bytes, limits.queue_rows, variant.batch_wait_s)
         return make_slot(
             endpoint.name,
             variant.name,
-            self._loader.load(
-                endpoint.name, variant, versions, partial(self.metrics.node, endpoint.name, variant.name)
-            ),
+            loaded,
             self._read_features,
             self._settings.feature_store.online.on_failure if self._settings.feature_store else "refuse",
             rules,
@@ -178,19 +219,30 @@ class Ingress:
             limits.rows,
             partial(self.metrics.batch, endpoint.name, variant.name),
             self._shadowing.executor,
+            self._recorder,
         )
 
 
-def _reader(settings: ServeSettings, metrics: ServingMetrics) -> ReadFeatures:
-    store = settings.feature_store
-    if store is None:
-        return _no_store
+def _logs(settings: ServeSettings) -> tuple[PredictionLog | None, GroundTruthLog | None]:
+    if settings.predictions is None or not settings.predictions.enabled:
+        return None, None
+    return PredictionLog(settings.predictions), GroundTruthLog(settings.predictions.location)
 
-    def observe(read: FeatureRead) -> None:
+
+def _features(settings: ServeSettings, metrics: ServingMetrics) -> tuple[ReadFeatures, Ask]:
+    """What reads the online store, and what says how fresh it is."""
+    if settings.feature_store is None:
+        return _no_store, no_store
+    # Feast takes seconds to import: only a replica with a store pays for it.
+    from taxiway.features import OnlineFeatures, freshness, open_store
+
+    store = open_store(settings.feature_store)
+
+    def observe(read: "FeatureRead") -> None:
         for view in read.views:
             metrics.features(view, read.rows, read.outcome)
 
-    return OnlineFeatures(open_store(store), store.online, observe).read
+    return OnlineFeatures(store, settings.feature_store.online, observe).read, partial(freshness, store)
 
 
 def _no_store(views: Sequence[FeatureViewBinding], columns: Columns) -> dict[str, Array]:

@@ -147,7 +147,7 @@ class Live:
         """
         models: dict[str, LiveModel] = {}
         unknown: RegistryError | None = None
-        for name in sorted(_names(self._endpoints)):
+        for name in sorted(model_names(self._endpoints)):
             try:
                 models[name] = self._registry.live(name)
             except RegistryError as error:
@@ -218,6 +218,10 @@ class Live:
         self._failed[endpoint.name, variant.name] = _Failed(versions, time.monotonic())
         variant.error = f"{type(error).__name__}: {error}"
         self._load_failed(endpoint.name, variant.name)
+        rollout = endpoint.settings.rollout
+        if rollout is not None and variant.name == rollout.challenger and not versions:
+            _log.info("%s has no challenger now: %s", endpoint.name, error)
+            return
         _log.error("%s/%s can't be loaded, what was there stays", endpoint.name, variant.name, exc_info=error)
 
 
@@ -226,7 +230,7 @@ def _now(function: Callable[..., object], *arguments: object) -> None:
     function(*arguments)
 
 
-def _names(endpoints: Sequence[Endpoint]) -> set[str]:
+def model_names(endpoints: Sequence[Endpoint]) -> set[str]:
     """The registered models that endpoints name."""
     every = [settings for endpoint in endpoints for settings, _ in _variants(endpoint)]
     return {model_name(uri) for settings in every for uri in uris(settings)}

@@ -10,6 +10,7 @@ from typing import Any
 from serve.batching import Outputs, Waiting
 from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.prediction_id import new_prediction_id
+from serve.recording import Recorder
 from serve.shadowing import Shadowing
 from serve.variant import Slot
 from serve.workload import Workload
@@ -66,16 +67,19 @@ class Call:
             answered(outcome)
             return
         wanted = self.request.outputs
+        prediction_id = new_prediction_id()
+        if self._waiting is not None:
+            self._waiting.prediction_id = prediction_id
         response = InferResponse(
             self.endpoint.name,
             self.slot.version,
             self.slot.variant,
-            new_prediction_id(),
+            prediction_id,
             outcome if wanted is None else {name: outcome[name] for name in wanted},
         )
         answered(response)
         self._service.finished(self, "ok")
-        self._service.copy_to_shadows(self, outcome)
+        self._service.copy_to_shadows(self, outcome, prediction_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +92,26 @@ class Caller:
 
 
 class Service:
-    """The endpoints of one replica. Everything here runs on one event loop."""
+    """The endpoints of one replica. Everything here runs on one event loop.
+
+    Args:
+        feature_views: how fresh they are, for the status.
+    """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], metrics: ServingMetrics, shadowing: Shadowing, queue_requests: int
+        self,
+        endpoints: Sequence[Endpoint],
+        metrics: ServingMetrics,
+        shadowing: Shadowing,
+        queue_requests: int,
+        recorder: Recorder,
+        feature_views: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self.metrics = metrics
         self._shadowing = shadowing
+        self._recorder = recorder
+        self._feature_views = feature_views
         self._queue_requests = queue_requests
         self.workload = Workload(self.endpoints)
         self.draining = False
@@ -191,23 +207,25 @@ class Service:
             call.cancel()
 
     def status(self) -> dict[str, Any]:
-        """What is served now, and what could not be loaded."""
+        """What is served now, what could not be loaded, and how fresh features are."""
         return {
             "draining": self.draining,
             "ongoing": self.ongoing,
             "endpoints": {name: endpoint.status() for name, endpoint in self.endpoints.items()},
+            "feature_views": self._feature_views(),
         }
 
     def finished(self, call: Call, code: str) -> None:
         now = time.monotonic()
         self.workload.ended(call.endpoint.name, call.started, now)
         self.metrics.request(call.endpoint.name, call.slot.variant, code, now - call.started)
+        self._recorder.request(call.slot.stream, code, now - call.started)
 
-    def copy_to_shadows(self, call: Call, outputs: Outputs) -> None:
+    def copy_to_shadows(self, call: Call, outputs: Outputs, prediction_id: str) -> None:
         """After the answer: it is sent already, and nothing that happens here can change it."""
         with suppress(Exception):
             for slot in call.endpoint.shadows(call.slot.variant):
-                self._shadowing.copy(call.endpoint, slot, call.request, outputs)
+                self._shadowing.copy(call.endpoint, slot, call.request, outputs, prediction_id)
 
 
 def _route(endpoint: Endpoint, version: str | None, decode: Decode, caller: Caller) -> tuple[Slot, InferRequest]:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from taxiway.graph import GraphSettings
+from taxiway.predictions.settings import PredictionLogSettings
+from taxiway.rollout.plan import RolloutSettings
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
 from taxiway.traffic import TrafficSettings, check
 
@@ -159,6 +161,7 @@ class EndpointSettings(RunSettings):
     split_by: SplitBy | None = None
     shadow: ShadowSettings = ShadowSettings()
     timeout_s: float | None = Field(default=None, gt=0, description="instead of limits.timeout_s")
+    rollout: RolloutSettings | None = Field(default=None, description="how a challenger becomes champion")
 
     @model_validator(mode="after")
     def _one_of(self) -> "EndpointSettings":
@@ -167,6 +170,23 @@ class EndpointSettings(RunSettings):
         names = [variant.name for variant in self.variants]
         if len(set(names)) < len(names):
             raise ValueError(f"endpoint {self.name!r}: two variants have the same name; names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _can_roll_out(self) -> "EndpointSettings":
+        if self.rollout is None:
+            return self
+        models = {variant.name: variant.model or "" for variant in self.variants}
+        for role, name in (("champion", self.rollout.champion), ("challenger", self.rollout.challenger)):
+            if not models.get(name, "").endswith(f"@{role}"):
+                raise ValueError(
+                    f"endpoint {self.name!r}: rollout.{role}: the variant {name!r} must have a model "
+                    f"models:/NAME@{role}; variants: {', '.join(models) or 'none'}"
+                )
+        if len({models[name].rpartition("@")[0] for name in (self.rollout.champion, self.rollout.challenger)}) > 1:
+            raise ValueError(f"endpoint {self.name!r}: rollout: champion and challenger must be of one model")
+        if self.variants[0].name != self.rollout.champion:
+            raise ValueError(f"endpoint {self.name!r}: rollout: the champion must be the first variant, the baseline")
         return self
 
     @property
@@ -198,6 +218,9 @@ class ServeSettings(FileSettings):
     limits: LimitSettings = LimitSettings()
     ingress: ReplicaSettings = ReplicaSettings()
     admin: AdminSettings = AdminSettings()
+    predictions: PredictionLogSettings | None = Field(
+        default=None, description="the log of what was answered, and where ground truth is kept; null: neither"
+    )
     poll_s: float = Field(default=1.0, gt=0, description="how often replicas look for moved aliases and new weights")
 
     @property
@@ -215,6 +238,12 @@ class ServeSettings(FileSettings):
         scaling = self.ingress.autoscaling
         if scaling is not None and scaling.min_replicas == 0:
             raise ValueError("ingress.autoscaling.min_replicas: somebody must listen, at least 1")
+        for endpoint in self.endpoints:
+            quality = endpoint.rollout.checks.quality if endpoint.rollout else None
+            if quality is not None and (self.predictions is None or not self.predictions.enabled):
+                raise ValueError(
+                    f"endpoint {endpoint.name!r}: rollout.checks.quality needs ground truth; add `predictions: {{}}`"
+                )
         return self
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from serve.batching import Outputs
 from serve.endpoint import Endpoint
+from serve.recording import Recorder
 from serve.variant import Slot
 from taxiway.errors import DeadlineExceeded, Overloaded, TaxiwayError
 from taxiway.inference import InferRequest
@@ -20,23 +21,33 @@ _NICENESS = 15
 class Shadowing:
     """Sends copies and compares what comes back; counts what it had to drop."""
 
-    def __init__(self, metrics: ServingMetrics) -> None:
+    def __init__(self, metrics: ServingMetrics, recorder: Recorder) -> None:
         self._metrics = metrics
+        self._recorder = recorder
         self.executor = ThreadPoolExecutor(1, "shadows", initializer=_be_nice)
 
-    def copy(self, endpoint: Endpoint, slot: Slot, request: InferRequest, outputs: Outputs) -> None:
-        """Queues a copy for a shadow that takes the same columns, or more than the request brings."""
+    def copy(self, endpoint: Endpoint, slot: Slot, request: InferRequest, outputs: Outputs, prediction_id: str) -> None:
+        """Queues a copy for a shadow that takes the same columns, or more than the request brings.
+
+        Args:
+            outputs: what was answered, as `prediction_id`.
+        """
         columns = {name: values for name, values in request.columns.items() if name in slot.inputs}
-        expires = time.monotonic() + endpoint.settings.shadow.timeout_s
-        compare = partial(self._compare, endpoint.name, slot.variant, outputs)
+        now = time.monotonic()
+        compare = partial(self._compare, slot, now, outputs)
         try:
-            slot.shadow.submit(columns, request.rows, expires, compare)
+            waiting = slot.shadow.submit(columns, request.rows, now + endpoint.settings.shadow.timeout_s, compare)
+            waiting.prediction_id, waiting.live = prediction_id, outputs
         except Overloaded:
             self._metrics.shadow(endpoint.name, slot.variant, "dropped")
 
-    def _compare(self, endpoint: str, variant: str, live: Outputs, outcome: "Outputs | TaxiwayError") -> None:
+    def _compare(self, slot: Slot, since: float, live: Outputs, outcome: "Outputs | TaxiwayError") -> None:
+        endpoint, variant = slot.stream.endpoint, slot.variant
+        # A copy that waited too long says nothing of the model: copies give way to everything else.
+        late = isinstance(outcome, DeadlineExceeded)
+        code = "late" if late else outcome.code if isinstance(outcome, TaxiwayError) else "ok"
+        self._recorder.request(slot.shadow_stream, code, time.monotonic() - since)
         if isinstance(outcome, TaxiwayError):
-            late = isinstance(outcome, DeadlineExceeded)
             self._metrics.shadow(endpoint, variant, "late" if late else "failed")
             return
         self._metrics.shadow(endpoint, variant, "compared")

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from serve.batching import BatchRules, Gatherer
 from serve.loading import Loaded, Versions
+from serve.recording import Recorder, stream_of
 from taxiway.feature_binding import OnMissing
 from taxiway.inference import ModelInterface
+from taxiway.predictions.record import Source
+from taxiway.rollout.tally import Stream
 from taxiway.scoring import ReadFeatures, Scored, score
 from taxiway.signature import Column, Columns
 
@@ -16,13 +20,19 @@ ObserveBatch = Callable[[int, float, float], None]
 
 @dataclass(frozen=True)
 class Slot:
-    """One loaded model version (or graph of them) and the gatherers in front of it."""
+    """One loaded model version (or graph of them) and the gatherers in front of it.
+
+    Attributes:
+        stream: under which live requests are counted; copies are counted under `shadow_stream`.
+    """
 
     variant: str
     versions: Versions
     interface: ModelInterface
     live: Gatherer
     shadow: Gatherer
+    stream: Stream
+    shadow_stream: Stream
 
     @property
     def version(self) -> str:
@@ -53,6 +63,7 @@ def make_slot(
     max_rows: int,
     observe: ObserveBatch,
     shadow_executor: Executor,
+    recorder: Recorder,
 ) -> Slot:
     """The slot of a model that has been loaded and warmed up."""
 
@@ -63,7 +74,17 @@ def make_slot(
     interface = ModelInterface(endpoint, loaded.version, loaded.platform, inputs, loaded.signature.outputs, max_rows)
     threads = loaded.threads
     executor = ThreadPoolExecutor(threads, f"{endpoint}-{variant}") if threads else None
-    live = Gatherer(answer, inputs, rules, observe, executor, max(threads, 1))
+    source = Source(
+        endpoint,
+        variant,
+        loaded.version,
+        inputs=inputs,
+        outputs={column.name: column for column in loaded.signature.outputs},
+    )
+    copies = replace(source, kind="shadow")
+    live = Gatherer(answer, inputs, rules, observe, executor, max(threads, 1), partial(recorder.answers, source))
     # A shadow never computes on the loop and never shares a batch with live requests.
-    shadow = Gatherer(answer, inputs, shadow_rules, lambda *_: None, shadow_executor)
-    return Slot(variant, loaded.versions, interface, live, shadow)
+    shadow = Gatherer(
+        answer, inputs, shadow_rules, lambda *_: None, shadow_executor, record=partial(recorder.answers, copies)
+    )
+    return Slot(variant, loaded.versions, interface, live, shadow, stream_of(source), stream_of(copies))

@@ -1,4 +1,4 @@
-"""`taxiway lineage | promote | rollback | history`: the model registry from a shell."""
+"""`taxiway lineage | promote | rollback | history | rollout`: the model registry from a shell."""
 
 import argparse
 import getpass
@@ -15,6 +15,7 @@ from taxiway.history import Record, history
 from taxiway.lineage import LineageReport, lineage
 from taxiway.promotion import promote, rollback
 from taxiway.registry import Registry
+from taxiway.rollout_cli import add_commands
 from taxiway.settings import RegistrySettings
 from taxiway.turn import sqlite_path
 
@@ -193,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("history", parents=[everywhere, reads], help="who changed what, when and why")
     command.add_argument("model")
     command.set_defaults(lines=_history)
+    add_commands(commands, everywhere, _user)
     return parser
 
 

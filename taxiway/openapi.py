@@ -27,7 +27,11 @@ def document(models: Sequence[ModelInterface], server_version: str) -> Schema:
         "/v2/health/live": _get("Is the process alive?", "Health", {"type": "object"}),
         "/v2/health/ready": _get("Are the models ready?", "Health", {"type": "object"}),
         "/v2": _get("Name, version and extensions of the server.", "Server", {"type": "object"}),
-        "/-/status": _get("Variants, versions and traffic of every endpoint.", "Server", {"type": "object"}),
+        "/-/status": _get(
+            "Variants, versions and traffic of every endpoint, and how fresh features are.",
+            "Server",
+            {"type": "object"},
+        ),
     }
     for model in models:
         paths |= _paths(model)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -31,13 +31,15 @@ class Scored:
     """Answers for `rows` (positions in the input, ascending) and the reason for every other row.
 
     A row that breaks several rules stands in several rejects; the first one counts. `fallback` names the
-    feature views for which nulls or defaults stood in, because the store did not answer.
+    feature views for which nulls or defaults stood in, because the store did not answer. `inputs` is what the model
+    was given for `rows`, features included.
     """
 
     rows: Array
     outputs: dict[str, Array]
     rejects: list[Reject]
     fallback: tuple[str, ...] = ()
+    inputs: Columns = field(default_factory=dict)
 
 
 def score(
@@ -74,8 +76,11 @@ def score(
         good = np.setdiff1d(good, np.concatenate([reject.rows for reject in rejects]))
         inputs = take(inputs, good)
     answer = _Answer(predictor, tuple(column.name for column in signature.outputs))
-    answered, outputs, failed = answer.to({name: inputs[name] for name in names}, good)
-    return Scored(answered, outputs, rejects + failed, fallback)
+    given = {name: inputs[name] for name in names}
+    answered, outputs, failed = answer.to(given, good)
+    if failed:
+        given = take(given, np.isin(good, answered))
+    return Scored(answered, outputs, rejects + failed, fallback, given)
 
 
 def _complete(

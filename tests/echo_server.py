@@ -12,11 +12,13 @@ from serve.http import HttpApplication
 from serve.http_protocol import Bounds, Connections
 from serve.listener import Listener
 from serve.people import people_routes
+from serve.recording import Recorder
 from serve.service import Service
 from serve.settings import EndpointSettings, ListenerSettings
 from serve.shadowing import Shadowing
 from serve.variant import Slot
 from taxiway.inference import ModelInterface
+from taxiway.rollout.tally import Stream
 from taxiway.scoring import Scored, score
 from taxiway.signature import Array, Column, Columns, ColumnType, Signature
 from taxiway.telemetry.metrics import ServingMetrics
@@ -71,7 +73,8 @@ class Served:
 @contextmanager
 def serving(models: Mapping[str, Model] = MODELS) -> Iterator[Served]:
     metrics = ServingMetrics()
-    service = Service([_endpoint(name, model) for name, model in models.items()], metrics, Shadowing(metrics), 512)
+    endpoints, recorder = [_endpoint(name, model) for name, model in models.items()], Recorder()
+    service = Service(endpoints, metrics, Shadowing(metrics, recorder), 512, recorder)
     served = Served(free_port(), free_port())
     http = HttpApplication("echo", service, BODY_BYTES, people_routes(service, None))
     connections = Connections(http, Bounds(BODY_BYTES, 100, 60, 60, 600), http.refused)
@@ -99,5 +102,13 @@ def _endpoint(name: str, model: Model) -> Endpoint:
     live, shadow = (Gatherer(answer, inputs, rules, lambda *_: None) for _ in range(2))
     endpoint = Endpoint(EndpointSettings(name=name, model=f"models:/{name}@champion"), 30.0)
     interface = ModelInterface(name, "1", "echo", inputs, outputs, MAX_ROWS)
-    endpoint.baseline_variant.slot = Slot("champion", {}, interface, live, shadow)
+    endpoint.baseline_variant.slot = Slot(
+        "champion",
+        {},
+        interface,
+        live,
+        shadow,
+        Stream(name, "champion", "1", "live"),
+        Stream(name, "champion", "1", "shadow"),
+    )
     return endpoint

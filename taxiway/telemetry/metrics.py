@@ -20,8 +20,8 @@ class ServingMetrics:
     """What one ingress replica counts.
 
     Labels: endpoint and variant (configured names, or `-`), code, outcome and phase (closed lists), node and
-    output (names of a graph and of a signature). Observations are kept in the process and handed to Ray by
-    `flush`, ten times a second and not on each request.
+    output (names of a graph and of a signature), view (of the feature store). Observations are kept in the
+    process and handed to Ray by `flush`, ten times a second and not on each request.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,21 @@ class ServingMetrics:
             "loads": Counter("taxiway_load_failures_total", "Model versions that could not be loaded.", variant),
             "shadows": Counter("taxiway_shadow_requests_total", "Copies for shadows.", (*variant, "outcome")),
             "features": Counter("taxiway_feature_rows_total", "Rows read from the feature store.", ("view", "outcome")),
+            "registry": Counter(
+                "taxiway_feature_registry_failures_total", "Feast's registry did not say how fresh the views are."
+            ),
+        }
+        self._gauges = {
+            "age": Gauge(
+                "taxiway_feature_view_age_seconds",
+                "Since the moment up to which the online store was filled; nothing while it never was.",
+                ("view",),
+            ),
+            "stale": Gauge(
+                "taxiway_feature_view_stale",
+                "1 when all features of the view have outlived its time to live.",
+                ("view",),
+            ),
         }
         self._histograms = {
             "latency": Histogram(
@@ -64,6 +79,7 @@ class ServingMetrics:
         }
         self._counted: Tally[tuple[str, Labels]] = Tally()
         self._observed: list[tuple[str, Labels, float]] = []
+        self._measured: dict[tuple[str, Labels], float] = {}
 
     def request(self, endpoint: str, variant: str, code: str, duration_s: float) -> None:
         self._counted["requests", (endpoint, variant, code)] += 1
@@ -91,16 +107,29 @@ class ServingMetrics:
     def features(self, view: str, rows: int, outcome: str) -> None:
         self._counted["features", (view, outcome)] += rows
 
+    def feature_view(self, view: str, age_s: float | None, is_stale: bool) -> None:
+        """How fresh a view is; `age_s` is None while it was never filled."""
+        if age_s is not None:
+            self._measured["age", (view,)] = age_s
+        self._measured["stale", (view,)] = float(is_stale)
+
+    def feature_registry_failed(self) -> None:
+        self._counted["registry", ()] += 1
+
     def flush(self) -> None:
         """Hands what was gathered to Ray."""
         counted, self._counted = self._counted, Tally()
         observed, self._observed = self._observed, []
+        measured, self._measured = self._measured, {}
         for (name, labels), count in counted.items():
             counter = self._counters[name]
             counter.inc(count, dict(zip(counter._tag_keys, labels, strict=True)))
         for name, labels, value in observed:
             histogram = self._histograms[name]
             histogram.observe(value, dict(zip(histogram._tag_keys, labels, strict=True)))
+        for (name, labels), value in measured.items():
+            gauge = self._gauges[name]
+            gauge.set(value, dict(zip(gauge._tag_keys, labels, strict=True)))
 
 
 class JobMetrics:

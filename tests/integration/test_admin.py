@@ -1,8 +1,11 @@
 """Administration as a person's HTTP client sees it, with a real registry behind it."""
 
 import asyncio
+import json
 import shutil
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,18 +14,55 @@ from typing import Any
 import httpx
 import pytest
 from mlflow.tracking import MlflowClient
+from ray.util.metrics import Gauge
 
-from serve.admin import admin_app
+from serve.admin import AlarmCall, admin_app
+from serve.administration import alarmed
+from serve.endpoint import Endpoint
+from serve.ingress import Ingress
+from serve.settings import AdminSettings, EndpointSettings, ListenerSettings, ServeSettings
 from serve.traffic import LiveTable
+from taxiway.alarms import Alarm, RaisedAlarm, alarms
 from taxiway.errors import ConfigError, NotFound
+from taxiway.features import bind
 from taxiway.registry import Registry
+from taxiway.rollout.plan import RolloutSettings
+from taxiway.rollout.progress import Command
+from taxiway.rollout.state import RolloutState
+from taxiway.settings import FeatureStoreSettings
 from taxiway.traffic import TrafficSettings, TrafficState
+from tests.feature_reader import register_reader
+from tests.integration.test_features import AT_NOON, make
+from tests.integration.test_features import NOON as FILLED
+from tests.integration.test_ingress import free_port
 from tests.tiny_model import registry_settings
 
 TOKEN = "an-admin-token-of-the-tests"
 TRAFFIC = "/admin/endpoints/parcel/traffic"
 DECLARED = {"weights": {"champion": 90.0, "challenger": 10.0}, "shadows": {}}
+ALARMS = "/admin/endpoints/parcel/alarms"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HALF = {"weights": {"champion": 50.0, "challenger": 50.0}, "shadows": {"challenger": 20.0}}
+
+
+CHAIN = {
+    "nodes": {
+        "size": {"model": "models:/size/3"},
+        "late": {"model": "models:/late@champion"},
+        "both": {"kind": "ensemble", "of": ["size", "late"]},
+    },
+    "output": "both",
+}
+SEVERAL_MODELS = EndpointSettings.model_validate(
+    {
+        "name": "parcel",
+        "variants": [
+            {"name": "champion", "model": "models:/parcel@champion"},
+            {"name": "challenger", "model": "models:/parcel@challenger"},
+            {"name": "chain", "graph": CHAIN},
+        ],
+    }
+)
 
 
 class OneEndpoint:
@@ -38,10 +78,26 @@ class OneEndpoint:
         return await asyncio.to_thread(self._of(endpoint).read)
 
     async def set_traffic(self, endpoint: str, traffic: TrafficSettings, by: str) -> TrafficState:
-        return await asyncio.to_thread(self._of(endpoint).write, traffic, by, datetime(2026, 3, 1, 12, tzinfo=UTC))
+        return await asyncio.to_thread(self._of(endpoint).write, traffic, by, NOW)
 
     async def reset_traffic(self, endpoint: str) -> TrafficState:
         return await asyncio.to_thread(self._of(endpoint).reset)
+
+    async def raise_alarm(self, endpoint: str, call: AlarmCall, by: str) -> RaisedAlarm:
+        self._of(endpoint)
+        return await asyncio.to_thread(alarmed, Endpoint(SEVERAL_MODELS, 1.0), call, by, NOW)
+
+    async def rollout(self, endpoint: str) -> RolloutState | None:
+        return None
+
+    async def rollouts(self, endpoint: str) -> list[RolloutState]:
+        return []
+
+    async def start_rollout(self, endpoint: str, plan: RolloutSettings | None, by: str) -> RolloutState:
+        raise NotFound(f"{endpoint} has no rollout")
+
+    async def command_rollout(self, endpoint: str, command: Command, by: str, reason: str) -> RolloutState:
+        raise NotFound(f"{endpoint} has no rollout")
 
     def _of(self, endpoint: str) -> LiveTable:
         if endpoint != self.table.endpoint:
@@ -102,8 +158,8 @@ def test_status_is_what_the_replica_says(table: LiveTable) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/admin/status", TRAFFIC, "/admin/nothing"])
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+@pytest.mark.parametrize("path", ["/admin/status", TRAFFIC, ALARMS, "/admin/nothing"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 def test_nobody_gets_in_without_the_token(table: LiveTable, method: str, path: str) -> None:
     missing = ask(table, method, path, token=None, content=b"{")
     assert missing.status_code == 401
@@ -220,6 +276,130 @@ def test_an_unforeseen_error_tells_nothing(table: LiveTable, monkeypatch: pytest
 
 def test_the_document_names_the_calls_and_their_token(table: LiveTable) -> None:
     document = ask(table, "GET", "/admin/openapi.json", token=None).json()
-    assert set(document["paths"]) == {"/admin/status", "/admin/endpoints/{name}/traffic"}
+    calls = {"/admin/status", "/admin/endpoints/{name}/traffic", "/admin/endpoints/{name}/alarms"}
+    assert calls <= set(document["paths"])
+    assert "202" in document["paths"]["/admin/endpoints/{name}/alarms"]["post"]["responses"]
+    assert document["components"]["schemas"]["AlarmCall"]["properties"]["reason"]["maxLength"] == 2_000
     assert document["components"]["securitySchemes"] == {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
     assert ask(table, "GET", "/admin/docs", token=None).status_code == 200
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAXIWAY_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_an_alarm_waits_for_every_model_behind_the_endpoint(table: LiveTable, home: Path) -> None:
+    call = {"reason": "wind drifts", "details": {"psi.wind": 0.31, "rows": 4_000, "again": True}}
+    answer = ask(table, "POST", ALARMS, json=call, headers={"taxiway-by": "drift monitor"})
+    assert answer.status_code == 202
+    alarm = Alarm(at=NOW, endpoint="parcel", by="drift monitor", **call)
+    assert RaisedAlarm.model_validate_json(answer.text) == RaisedAlarm(models=("late", "parcel", "size"), alarm=alarm)
+    for model in ("late", "parcel", "size"):
+        assert list(alarms(model).values()) == [alarm]
+
+
+def test_an_alarm_can_be_about_one_of_the_models(table: LiveTable, home: Path) -> None:
+    answer = ask(table, "POST", ALARMS, json={"reason": "too slow", "model": "size"})
+    assert (answer.status_code, answer.json()["models"]) == (202, ["size"])
+    (alarm,) = alarms("size").values()
+    assert (alarm.by, alarm.details) == ("admin call from 127.0.0.1", {})
+    assert alarms("parcel") == alarms("late") == {}
+
+
+def test_an_alarm_of_an_unknown_endpoint_is_a_404(table: LiveTable, home: Path) -> None:
+    answer = ask(table, "POST", "/admin/endpoints/letter/alarms", json={"reason": "lost"})
+    assert (answer.status_code, answer.json()) == (404, {"error": "no such endpoint: 'letter'"})
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "key 'reason': field required"),
+        ({"reason": "  "}, "key 'reason': string should have at least 1 character"),
+        ({"reason": "x" * 2_001}, "key 'reason': string should have at most 2000 characters"),
+        ({"reason": "\0"}, "key 'reason': has control characters; leave them out"),
+        ({"reason": "drift", "at": "2020-01-01T00:00:00Z"}, "unknown key 'at'"),
+        ({"reason": "drift", "details": {str(number): 1 for number in range(101)}}, "key 'details': "),
+        ({"reason": "drift", "details": {"psi": {"wind": 1}}}, "key 'details.psi"),
+        (
+            {"reason": "drift", "model": "../parcel"},
+            "'../parcel' is no model of this endpoint; its models are late, parcel, size",
+        ),
+    ],
+)
+def test_a_wrong_alarm_is_answered_with_one_sentence_and_left_nowhere(
+    table: LiveTable, home: Path, body: dict[str, Any], sentence: str
+) -> None:
+    answer = ask(table, "POST", ALARMS, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(sentence)
+    assert not (home / "retrain").exists()
+
+
+def test_an_alarm_that_cannot_be_kept_is_no_success(table: LiveTable, home: Path) -> None:
+    (home / "retrain").write_text("a file where folders should be")
+    answer = ask(table, "POST", ALARMS, json={"reason": "drift"})
+    assert answer.status_code == 500
+    assert answer.json()["error"].startswith("the alarm can't be kept in ")
+
+
+@pytest.fixture
+def settings(table: LiveTable, home: Path) -> ServeSettings:
+    """A model that reads the view `sales`, which lives for three hours; the replica's clock stands at noon."""
+    register_reader(table.registry, "parcel", bind(make(home), "shops", {"sales": "null"}))
+    return ServeSettings(
+        endpoints=(EndpointSettings(name="parcel", model="models:/parcel@champion"),),
+        registry=registry_settings(home),
+        feature_store=FeatureStoreSettings(repository=str(home), online=AT_NOON),
+        listener=ListenerSettings(host="127.0.0.1", port=free_port(), drain_s=1.0),
+        admin=AdminSettings(token=TOKEN),
+    )
+
+
+@pytest.fixture
+def gauges(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[float, dict[str, str]]]:
+    """What Ray is handed, by the gauge's name."""
+    found: dict[str, tuple[float, dict[str, str]]] = {}
+
+    def handed(gauge: Any, value: float, tags: dict[str, str]) -> None:
+        found[gauge.info["name"]] = value, tags
+
+    monkeypatch.setattr(Gauge, "set", handed)
+    return found
+
+
+@pytest.fixture
+def replica(settings: ServeSettings, gauges: dict[str, Any]) -> Iterator[httpx.Client]:
+    ingress = Ingress("default", settings)
+    ingress.listen()
+    assert isinstance(settings.listener, ListenerSettings)
+    url, headers = f"http://127.0.0.1:{settings.listener.port}", {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=10) as asked:
+        yield asked
+    ingress.drain()
+    eventually(lambda: "freshness" not in [thread.name for thread in threading.enumerate()])
+
+
+def eventually(fact: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_replica_keeps_alarms_and_tells_how_old_the_features_are_that_its_models_read(
+    replica: httpx.Client, gauges: dict[str, tuple[float, dict[str, str]]]
+) -> None:
+    answer = replica.post(ALARMS, json={"reason": "features stand still"})
+    assert (answer.status_code, answer.json()["models"]) == (202, ["parcel"])
+    assert [alarm.reason for alarm in alarms("parcel").values()] == ["features stand still"]
+    eventually(lambda: len(gauges) == 2)
+    told = {"until": FILLED.isoformat(), "stale": False, "error": None}
+    for path in ("/-/status", "/admin/status"):
+        assert replica.get(path).json()["feature_views"] == {"sales": told}
+    assert gauges == {
+        "taxiway_feature_view_age_seconds": (0.0, {"view": "sales"}),
+        "taxiway_feature_view_stale": (0.0, {"view": "sales"}),
+    }

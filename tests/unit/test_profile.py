@@ -276,8 +276,10 @@ def assert_same(one: Profile, another: Profile) -> None:
         assert left.model_dump(exclude=loose) == right.model_dump(exclude=loose)
         if isinstance(left, NumberProfile) and isinstance(right, NumberProfile) and left.finite:
             size = max(abs(float(left.minimum or 0)), abs(float(left.maximum or 0)))
-            assert left.mean == pytest.approx(right.mean, rel=1e-9, abs=1e-9 * size)
-            assert left.standard_deviation == pytest.approx(right.standard_deviation, rel=1e-6, abs=1e-7 * size)
+            assert left.mean == pytest.approx(right.mean, rel=1e-9, abs=max(1e-9 * size, 1e-300))
+            assert left.standard_deviation == pytest.approx(
+                right.standard_deviation, rel=1e-6, abs=max(1e-7 * size, 1e-150)
+            )
 
 
 @settings(deadline=None)

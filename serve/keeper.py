@@ -1,0 +1,302 @@
+"""Carries out the rollouts of one endpoint: look, decide, write it down, act on it."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from serve.loading import uris
+from serve.reports import EndpointReport, Report
+from serve.settings import EndpointSettings
+from serve.traffic import LiveTable
+from taxiway.errors import ConfigError
+from taxiway.promotion import promote, reject
+from taxiway.registry import CHALLENGER, CHAMPION, LiveModel, ModelVersion, Registry, model_name
+from taxiway.rollout.ledger import Ledger
+from taxiway.rollout.progress import CONTROLLER, Facts, decide
+from taxiway.rollout.state import Event, RolloutState, plan_tag
+from taxiway.rollout.tally import Stream, Tally
+from taxiway.rollout.verdict import Verdict
+from taxiway.rollouts import Outdated, Rollouts, new_identity
+from taxiway.traffic import Override, TrafficSettings, digest, effective, only, parse_override, tag_name
+
+_log = logging.getLogger(__name__)
+
+RECENT_S = 10.0
+"""A replica that has told nothing for so long is gone, or will ask the registry when it comes back."""
+LOADING_S = 30.0
+"""A challenger that fails to load for so long has failed."""
+
+
+class Judge(Protocol):
+    """Says how a step does. `champion` and `challenger` are of live answers, `shadow` of copies."""
+
+    def __call__(
+        self, state: RolloutState, champion: Tally, challenger: Tally, shadow: Tally, elapsed_s: float
+    ) -> Verdict: ...
+
+
+Announce = Callable[[RolloutState, Event], None]
+
+
+class Keeper:
+    """One endpoint's rollouts. Reports come on any thread; `tick` is called by one.
+
+    What a state asks for is looked up and put right at each tick: a controller that dies half-way, or of which
+    there are two for a while, leads to the same end, since states are written one after the other (`Rollouts`)
+    and what follows from them may be done twice.
+
+    Args:
+        folder: where the ledger is kept; another machine that does not see it measures the step anew.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        application: str,
+        settings: EndpointSettings,
+        judge: Judge,
+        announce: Announce,
+        folder: Path,
+    ) -> None:
+        if settings.rollout is None:
+            raise ConfigError(f"endpoint {settings.name!r} has no rollout")
+        self._registry, self._application, self._settings = registry, application, settings
+        self._plan, self._judge, self._announce = settings.rollout, judge, announce
+        self._model = model_name(uris(settings.all_variants[0])[0])
+        self.rollouts = Rollouts(registry, application, settings.name, self._model)
+        self._file = folder / application / f"{settings.name}.json"
+        self._step, self._ledger = self._saved()
+        self._reports: dict[str, tuple[float, EndpointReport]] = {}
+        self._lock = threading.Lock()
+        self._applied: tuple[str, str] | None = None
+        self._last_declared = only(settings.all_variants[0].name)
+        self.verdict: Verdict | None = None
+
+    def take(self, report: Report) -> None:
+        """What a replica has told."""
+        own = {stream: it for stream, it in report.streams.items() if stream.endpoint == self._settings.name}
+        with self._lock:
+            self._ledger.take(report.process, report.started_s, report.number, own)
+            if (endpoint := report.endpoints.get(self._settings.name)) is not None:
+                self._reports[report.process] = time.monotonic(), endpoint
+
+    def tick(self, now: datetime) -> RolloutState | None:
+        """Looks once, and does what is to be done; the rollout as it is then.
+
+        Raises:
+            RegistryError: the registry does not answer; nothing is lost, the next tick goes on.
+        """
+        live = self._registry.live(self._model)
+        self._publish_plan(live)
+        state = self.rollouts.read(live)
+        if state is None or state.is_over:
+            if state is not None:
+                self._bring_about(state, live, now)
+            state = self._begin(live, now)
+            if state is None:
+                return None
+            live = self._registry.live(self._model)
+        self._open_step(state, now)
+        self.verdict = self._measure(state, now)
+        following = decide(state, self._facts(state, live), now)
+        if following is not None:
+            with suppress(Outdated):
+                state = self.rollouts.replace(self._told(following))
+                self._tell(state, state.events[-1:])
+                self._open_step(state, now)
+        with suppress(Outdated):
+            self._bring_about(state, live, now)
+        self._save()
+        return state
+
+    def _publish_plan(self, live: LiveModel) -> None:
+        """For whoever starts a rollout by hand."""
+        tag, plan = plan_tag(self._application, self._settings.name), self._plan.model_dump_json(exclude_defaults=True)
+        if live.tags.get(tag) != plan:
+            self._registry.write_tag(self._model, tag, plan)
+
+    def _begin(self, live: LiveModel, now: datetime) -> RolloutState | None:
+        if self._plan.start != "automatic" or CHAMPION not in live.aliases:
+            return None
+        if not self.rollouts.is_new_challenger(live):
+            return None
+        state = self.rollouts.begin(new_identity(), self._plan, now, CONTROLLER)
+        self._tell(state, state.events)
+        return state
+
+    def _open_step(self, state: RolloutState, now: datetime) -> None:
+        """Begins to count when every replica splits the traffic as asked: what came before is of another step."""
+        if self._is_open(state) or state.phase != "running" or not self._is_applied(state):
+            return
+        with self._lock:
+            self._ledger.begin(now.timestamp())
+            self._step = _key(state)
+
+    def _is_applied(self, state: RolloutState) -> bool:
+        """Whether all replicas have the challenger's version and the step's traffic."""
+        recent, wanted = self._recent(), digest(state.traffic)
+        loaded = all(it.versions.get(state.plan.challenger) == state.challenger_version for it in recent)
+        return bool(recent) and loaded and all(digest(it.traffic) == wanted for it in recent)
+
+    def _is_open(self, state: RolloutState) -> bool:
+        return self._step == _key(state)
+
+    def tallies(self, state: RolloutState) -> tuple[Tally, Tally, Tally]:
+        """Of the step: the champion's live answers, the challenger's, and its answers to copies."""
+        plan, name = state.plan, self._settings.name
+        streams = (
+            Stream(name, plan.champion, state.champion_version, "live"),
+            Stream(name, plan.challenger, state.challenger_version, "live"),
+            Stream(name, plan.challenger, state.challenger_version, "shadow"),
+        )
+        with self._lock:
+            champion, challenger, shadow = (self._ledger.observed(stream) for stream in streams)
+        return champion, challenger, shadow
+
+    def answered(self, state: RolloutState) -> int:
+        """How many live requests the challenger's version has answered, as far as the ledger goes back."""
+        stream = Stream(self._settings.name, state.plan.challenger, state.challenger_version, "live")
+        with self._lock:
+            return sum(Tally(it[stream]).requests for _, it in self._ledger.told.values() if stream in it)
+
+    def _measure(self, state: RolloutState, now: datetime) -> Verdict | None:
+        if state.phase not in ("running", "paused", "holding"):
+            return None
+        elapsed_s = (now - state.step_began).total_seconds()
+        if self._is_open(state):
+            return self._judge(state, *self.tallies(state), elapsed_s)
+        errors = {it.errors[state.plan.challenger] for it in self._recent() if state.plan.challenger in it.errors}
+        if errors and elapsed_s > LOADING_S:
+            told = f"version {state.challenger_version} can't be loaded: {min(errors)}"
+            return Verdict("failed", True, (), (told,))
+        return None
+
+    def _facts(self, state: RolloutState, live: LiveModel) -> Facts:
+        override = self._override(live)
+        foreign = None
+        if override is not None and override.by != state.by and not _is_before(override, state.step_began):
+            foreign = override.by
+        elif override is None and self._applied == (state.id, digest(state.traffic)):
+            foreign = "somebody"
+        return Facts(live.aliases, self.verdict, self._settled(state, live), foreign)
+
+    def _settled(self, state: RolloutState, live: LiveModel) -> bool:
+        """Whether the registry and every replica are where the phase leads."""
+        recent = self._recent()
+        if state.phase == "promoting":
+            wanted = state.challenger_version
+            if live.aliases.get(CHAMPION) != wanted:
+                return False
+            return all(it.versions.get(state.plan.champion) == wanted for it in recent)
+        if state.phase == "rolling_back":
+            if self._rejects(state, live):
+                return False
+            back = digest(state.traffic)
+            return digest(self._effective(live)) == back and all(digest(it.traffic) == back for it in recent)
+        return False
+
+    def _bring_about(self, state: RolloutState, live: LiveModel, now: datetime) -> None:
+        """Puts right what is not as the state asks for.
+
+        Raises:
+            Outdated: the state is not the present one any more.
+        """
+        override = self._override(live)
+        if state.is_over:
+            if override is not None and override.by == state.by:
+                self.rollouts.acting(state, lambda: _nothing(self._table().reset()))
+            return
+        foreign = override is not None and override.by != state.by and state.phase == "paused"
+        if not foreign and digest(self._effective(live)) != digest(state.traffic):
+            self.rollouts.acting(state, lambda: _nothing(self._table().write(state.traffic, state.by, now)))
+        self._applied = state.id, digest(state.traffic)
+        version = ModelVersion(self._model, state.challenger_version, "")
+        if state.phase == "promoting" and live.aliases.get(CHAMPION) == state.champion_version:
+            promote(self._registry, version, state.by, state.reason, now)
+        if self._rejects(state, live):
+            reject(self._registry, version, state.by, state.reason, now)
+
+    def _rejects(self, state: RolloutState, live: LiveModel) -> bool:
+        """Whether the version has failed and is challenger still."""
+        failed = state.phase == "rolling_back" and state.outcome == "rolled_back"
+        return failed and live.aliases.get(CHALLENGER) == state.challenger_version
+
+    def _told(self, state: RolloutState) -> RolloutState:
+        """The state; at its end with how many requests have seen the challenger."""
+        if not state.is_over:
+            return state
+        last = state.events[-1]
+        told = (
+            f"{last.told}; {self.answered(state):,} live requests were answered by version {state.challenger_version}"
+        )
+        return state.model_copy(update={"events": (*state.events[:-1], last.model_copy(update={"told": told}))})
+
+    def _tell(self, state: RolloutState, events: Sequence[Event]) -> None:
+        for event in events:
+            with suppress(Exception):  # whoever listens must not stop a rollout
+                self._announce(state, event)
+
+    def _recent(self) -> list[EndpointReport]:
+        with self._lock:
+            now = time.monotonic()
+            self._reports = {name: it for name, it in self._reports.items() if now - it[0] < RECENT_S}
+            return [report for _, report in self._reports.values()]
+
+    def _override(self, live: LiveModel) -> Override | None:
+        try:
+            return parse_override(live.tags.get(tag_name(self._application, self._settings.name)))
+        except ConfigError:
+            return None  # then what the state asks for is written over it
+
+    def _declared(self) -> TrafficSettings:
+        """As the replicas know it from the deployed file."""
+        if recent := self._recent():
+            self._last_declared = recent[-1].declared
+        return self._last_declared
+
+    def _effective(self, live: LiveModel) -> TrafficSettings:
+        return effective(self._declared(), self._override(live))
+
+    def _table(self) -> LiveTable:
+        names = tuple(variant.name for variant in self._settings.all_variants)
+        return LiveTable(self._registry, self._model, self._application, self._settings.name, names, self._declared())
+
+    def _saved(self) -> tuple[str, Ledger]:
+        try:
+            step, _, ledger = self._file.read_text().partition("\n")
+            return step, Ledger.parse(ledger)
+        except (OSError, ValueError):
+            return "", Ledger()
+
+    def _save(self) -> None:
+        with self._lock:
+            text = f"{self._step}\n{self._ledger.dump()}"
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._file.with_suffix(f".{os.getpid()}.part")
+            partial.write_text(text)
+            partial.replace(self._file)
+        except OSError as error:
+            _log.warning("the ledger of %s can't be kept: %s", self._settings.name, error)
+
+
+def _key(state: RolloutState) -> str:
+    return f"{state.id} {state.step} {state.step_began.isoformat()}"
+
+
+def _is_before(override: Override, moment: datetime) -> bool:
+    try:
+        set_at = datetime.fromisoformat(override.set_at)
+    except ValueError:
+        return True
+    return set_at.astimezone(UTC) < moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _nothing(_: Any) -> None:
+    """What a change of traffic returns is of no interest here."""

@@ -1,0 +1,213 @@
+"""What a replica remembers of its answers: a note on the event loop, counted and logged on a thread."""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from serve.batching import Waiting
+from taxiway.errors import TaxiwayError
+from taxiway.predictions.record import LoggedBatch, Source
+from taxiway.rollout.tally import Numbers, Stream, added, of_answers, of_differences, of_requests
+from taxiway.scoring import Scored
+from taxiway.signature import Array, Columns
+
+_log = logging.getLogger(__name__)
+
+EVERY_S = 0.2
+NOTES = 20_000
+"""Batches that may wait to be counted; more are dropped, and counted as that."""
+STREAMS = 64
+
+Log = Callable[[LoggedBatch], None]
+Tell = Callable[[Mapping[Stream, Numbers]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """A batch that was answered. `now` and the requests' `since` are of the monotonic clock."""
+
+    source: Source
+    batch: Sequence[Waiting]
+    scored: "Sequence[Scored | TaxiwayError]"
+    now: float
+
+
+class Recorder:
+    """Notes answers on the event loop; every `EVERY_S` a thread counts them and hands them to the prediction log.
+
+    Args:
+        log: takes batches; None without a prediction log.
+        tell: told every second of all that was counted since the start; may be set until `start`.
+    """
+
+    def __init__(self, log: Log | None = None, tell: Tell | None = None, tell_every_s: float = 1.0) -> None:
+        self._log_batch, self.tell, self._tell_every_s = log, tell, tell_every_s
+        self._notes: list[_Note] = []
+        self._requests: dict[Stream, list[tuple[str, float]]] = defaultdict(list)
+        self._counted: dict[Stream, Numbers] = {}
+        self.dropped = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._draining = threading.Lock()
+
+    def request(self, stream: Stream, code: str, seconds: float) -> None:
+        """A request has had its answer or error. On the event loop."""
+        self._requests[stream].append((code, seconds))
+
+    def answers(self, source: Source, batch: Sequence[Waiting], scored: "Sequence[Scored | TaxiwayError]") -> None:
+        """A batch has been handed out. On the event loop."""
+        if len(self._notes) < NOTES:
+            self._notes.append(_Note(source, batch, scored, time.monotonic()))
+        else:
+            self.dropped += 1
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Counts and tells what is left."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(10.0)
+        self.count()
+        self._tell_all()
+
+    def counted(self) -> dict[Stream, Numbers]:
+        """All since the start; for one thread or after `stop`."""
+        return dict(self._counted)
+
+    def _run(self) -> None:
+        told = time.monotonic()
+        while not self._stop.wait(EVERY_S):
+            try:
+                self.count()
+            except Exception:  # noqa: BLE001 - nothing here may end the replica or the counting
+                _log.exception("answers could not be counted")
+            if time.monotonic() - told >= self._tell_every_s:
+                told = time.monotonic()
+                self._tell_all()
+
+    def _tell_all(self) -> None:
+        if self.tell is not None:
+            with suppress(Exception):  # the next message holds all of this one
+                self.tell(self.counted())
+
+    def count(self) -> None:
+        """Counts what was noted until now."""
+        with self._draining:
+            notes, self._notes = self._notes, []
+            requests, self._requests = self._requests, defaultdict(list)
+            for stream, seen in requests.items():
+                codes, seconds = zip(*seen, strict=True)
+                self._add(stream, of_requests(codes, np.array(seconds)))
+            groups: dict[int, list[_Answered]] = defaultdict(list)
+            sources = {id(note.source): note.source for note in notes}
+            for note in notes:
+                groups[id(note.source)] += _answered(note)
+            for key, parts in groups.items():
+                if parts:
+                    self._count(sources[key], _together(parts))
+
+    def _count(self, source: Source, answered: "_Answered") -> None:
+        stream = stream_of(source)
+        self._add(stream, of_answers(answered.inputs, answered.outputs))
+        if answered.live:
+            self._add(stream, of_differences(answered.live, answered.outputs))
+        if self._log_batch is not None:
+            self._log_batch(answered.logged(source))
+
+    def _add(self, stream: Stream, numbers: Numbers) -> None:
+        if stream not in self._counted and len(self._counted) >= STREAMS:
+            # A replica that has seen so many versions forgets the first one: the controller keeps what it was told.
+            self._counted = dict(list(self._counted.items())[1:])
+        self._counted = self._counted | {stream: added(self._counted.get(stream, {}), numbers)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The rows of some requests that were answered, side by side.
+
+    Args:
+        ids: one for each request, and likewise `rows`, `arrived_s` (since 1970) and `latency_s`.
+        live: for a shadow, what was answered to the same rows; empty where no row has both.
+    """
+
+    inputs: Columns
+    outputs: Columns
+    live: Columns
+    ids: Sequence[str]
+    rows: Sequence[int]
+    arrived_s: Sequence[float]
+    latency_ms: Sequence[float]
+
+    def logged(self, source: Source) -> LoggedBatch:
+        return LoggedBatch(source, self.inputs, self.outputs, self.ids, self.rows, self.arrived_s, self.latency_ms)
+
+
+def stream_of(source: Source) -> Stream:
+    return Stream(source.endpoint, source.variant, source.version, source.kind)
+
+
+def _answered(note: _Note) -> list[_Answered]:
+    """The requests of a batch that were answered; what had no answer has no id."""
+    scored, batch = note.scored, note.batch
+    if len(scored) == len(batch):
+        pairs = [([waiting], one) for waiting, one in zip(batch, scored, strict=True)]
+    else:
+        pairs = [(list(batch), scored[0])]
+    return [_part(waiting, one, note.now) for waiting, one in pairs if isinstance(one, Scored) and _some(waiting)]
+
+
+def _some(batch: Sequence[Waiting]) -> bool:
+    return any(waiting.prediction_id is not None for waiting in batch)
+
+
+def _part(batch: Sequence[Waiting], scored: Scored, now: float) -> _Answered:
+    rows = np.array([waiting.rows for waiting in batch])
+    told = np.array([waiting.prediction_id is not None for waiting in batch])
+    inputs, outputs = scored.inputs, scored.outputs
+    if not told.all():
+        # The rows of requests that were answered: all rows of such a request are among those that were scored.
+        keep = np.repeat(told, rows)[scored.rows]
+        inputs = {name: values[keep] for name, values in inputs.items()}
+        outputs = {name: values[keep] for name, values in outputs.items()}
+    answered = [waiting for waiting in batch if waiting.prediction_id is not None]
+    offset = time.time() - time.monotonic()
+    return _Answered(
+        inputs,
+        outputs,
+        _joined([waiting.live for waiting in answered if waiting.live is not None]),
+        [str(waiting.prediction_id) for waiting in answered],
+        [waiting.rows for waiting in answered],
+        [waiting.since + offset for waiting in answered],
+        [1_000 * (now - waiting.since) for waiting in answered],
+    )
+
+
+def _together(parts: Sequence[_Answered]) -> _Answered:
+    if len(parts) == 1:
+        return parts[0]
+    return _Answered(
+        _joined([part.inputs for part in parts]),
+        _joined([part.outputs for part in parts]),
+        _joined([part.live for part in parts if part.live]),
+        [it for part in parts for it in part.ids],
+        [it for part in parts for it in part.rows],
+        [it for part in parts for it in part.arrived_s],
+        [it for part in parts for it in part.latency_ms],
+    )
+
+
+def _joined(parts: Sequence[Columns]) -> dict[str, Array]:
+    """The columns that all of them have, one below the other."""
+    if not parts:
+        return {}
+    names = [name for name in parts[0] if all(name in part for part in parts[1:])]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}

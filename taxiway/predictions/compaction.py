@@ -1,0 +1,169 @@
+"""Many small files of an hour become few, sorted by id; readers see each record exactly once meanwhile.
+
+1. The live files of an hour that are small are read, as a reader would.
+2. One file with their distinct records appears, under a name that follows from theirs. Its metadata names what it
+   replaces, so that in the same moment the others count no more (see snapshot.py).
+3. The replaced files are deleted, those of a compaction that was killed here too.
+
+A kill between any two steps leaves files that are superfluous, never a record that is missing or counts twice. A
+lock keeps a second compactor from doing the same work. Nothing rests on it: two that do not know of each other write
+the same records twice at worst, which readers show once and the next compaction joins.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import pyarrow as pa
+
+from taxiway.predictions import ids
+from taxiway.predictions.distinct import distinct_records
+from taxiway.predictions.files import parquet
+from taxiway.predictions.labels import distinct_labels
+from taxiway.predictions.lock import one_compactor
+from taxiway.predictions.partitions import COMPACTED, GROUND_TRUTH, end_of, endpoint_root, endpoints
+from taxiway.predictions.snapshot import REPLACES, live_files, read_files, read_schema, replaces, together
+from taxiway.predictions.storage import Storage, until_nothing_vanishes
+
+Distinct = Callable[[pa.Table], pa.Table]
+Step = Callable[[str], None]
+_ABANDONED = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class CompactionRules:
+    """When it pays. Files of `target_bytes` are left as they are; an hour is over `settle` after its end.
+
+    An hour that still runs is compacted too when it has `many_files`: ground truth makes one for each commit.
+    """
+
+    target_bytes: int = 128 << 20
+    settle: timedelta = timedelta(minutes=15)
+    many_files: int = 1_000
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What one pass did."""
+
+    folders: int
+    files_before: int
+    files_after: int
+
+
+def compact(
+    location: str, now: datetime, rules: CompactionRules = CompactionRules(), step: Step = lambda _: None
+) -> Compacted:
+    """Compacts the log of every endpoint and the ground truth, one hour after the other.
+
+    Args:
+        step: told before each change what it is; whoever raises there has killed the compaction.
+
+    Raises:
+        OutputHeld: another one is at work.
+        OSError: the storage does not answer.
+    """
+    storage = Storage(location)
+    roots: dict[str, Distinct] = {endpoint_root(name): distinct_records for name in endpoints(storage)}
+    roots[GROUND_TRUTH] = distinct_labels
+    done = []
+    with one_compactor(storage) as still_mine:
+        storage.sweep((now - _ABANDONED).timestamp())
+        for root, distinct in roots.items():
+            for folder, files in _by_hour(storage, root).items():
+                is_over = end_of(folder) + rules.settle <= now
+                if (is_over and files > 1) or files >= rules.many_files:
+                    still_mine()
+                    job = partial(_compact_hour, storage, folder, distinct, rules, step)
+                    done.append(until_nothing_vanishes(job))
+    changed = [it for it in done if it.folders]
+    return Compacted(len(changed), sum(it.files_before for it in changed), sum(it.files_after for it in changed))
+
+
+def _by_hour(storage: Storage, root: str) -> Mapping[str, int]:
+    """The folders and their number of files."""
+    return Counter(path.rpartition("/")[0] for path in sorted(storage.files(root)))
+
+
+def _compact_hour(storage: Storage, folder: str, distinct: Distinct, rules: CompactionRules, step: Step) -> Compacted:
+    listed = storage.files(folder)
+    live = live_files(storage, listed)
+    joined = [group for alike in _alike(storage, live) for group in groups(alike, rules.target_bytes)]
+    for group in joined:
+        _join(storage, folder, group, listed, distinct, step)
+    superfluous = _superfluous(storage, folder)
+    for path in superfluous:
+        step(f"delete {path}")
+        storage.delete([path])
+    after = len(live) - sum(len(group) - 1 for group in joined)
+    return Compacted(int(bool(superfluous)), len(listed), after)
+
+
+def _alike(storage: Storage, live: Mapping[str, int]) -> list[dict[str, int]]:
+    """Files that can be joined without changing the type of a value; columns may be missing."""
+    alike: list[tuple[pa.Schema, dict[str, int]]] = []
+    for path, size in live.items():
+        schema = read_schema(storage, path).remove_metadata()
+        for place, (known, files) in enumerate(alike):
+            if all(known.field(name).type == schema.field(name).type for name in known.names if name in schema.names):
+                files[path] = size
+                alike[place] = pa.unify_schemas([known, schema]), files
+                break
+        else:
+            alike.append((schema, {path: size}))
+    return [files for _, files in alike]
+
+
+def groups(live: Mapping[str, int], target_bytes: int) -> Iterator[list[str]]:
+    """Which files become one: small ones, together not larger than the target, at least two."""
+    group: list[str] = []
+    size = 0
+    for path in sorted(path for path, size in live.items() if size < target_bytes):
+        if size + live[path] > target_bytes:
+            if len(group) > 1:
+                yield group
+            group, size = [], 0
+        group.append(path)
+        size += live[path]
+    if len(group) > 1:
+        yield group
+
+
+def _join(
+    storage: Storage,
+    folder: str,
+    group: Sequence[str],
+    listed: Mapping[str, int],
+    distinct: Distinct,
+    step: Step,
+) -> None:
+    table = distinct(together(read_files(storage, group)))
+    table = table.take(ids.order(ids.from_arrow(table["prediction_id"]), ids.numbers(table["row"], -1)))
+    names = [_name(path) for path in group]
+    # A file that is replaced names others that may be there still: they must not count again when it has gone.
+    inherited = [name for path in group if _name(path).startswith(COMPACTED) for name in replaces(storage, path)]
+    present = {_name(path) for path in listed}
+    gone = sorted({*names, *(name for name in inherited if name in present)})
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
+    path = f"{folder}/{COMPACTED}{digest}.parquet"
+    step(f"write {path}")
+    storage.write(path, parquet(_with_uuids(table), {REPLACES: json.dumps(gone)}))
+
+
+def _superfluous(storage: Storage, folder: str) -> list[str]:
+    listed = storage.files(folder)
+    return sorted(listed.keys() - live_files(storage, listed).keys())
+
+
+def _with_uuids(table: pa.Table) -> pa.Table:
+    position = table.schema.get_field_index("prediction_id")
+    storage = ids.to_arrow(ids.from_arrow(table["prediction_id"]))
+    return table.set_column(position, "prediction_id", pa.ExtensionArray.from_storage(pa.uuid(), storage))
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,248 @@
+"""What replicas have seen of each variant: numbers that add up, so that parts merge and a step is a difference."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taxiway.signature import Array, Columns
+
+Kind = Literal["live", "shadow"]
+Numbers = Mapping[str, float]
+
+FAULTS = frozenset({"model_failed", "internal", "variant_unavailable", "deadline_exceeded", "feature_store"})
+"""Codes of answers that no other request would have helped: a variant is blamed for them."""
+_GROWTH = 1.1
+LATENCY_BOUNDS_S: NDArray[np.float64] = np.asarray(0.0002 * _GROWTH ** np.arange(140), np.float64)
+"""Upper bounds of the latency histogram: up to two minutes, each ten percent above the one before."""
+_LABELS = 50
+_OTHER = "(other)"
+
+
+class Stream(NamedTuple):
+    """Whose tally it is; the version makes sure that a variant's next model starts from nothing."""
+
+    endpoint: str
+    variant: str
+    version: str
+    kind: Kind
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        endpoint, variant, version, kind = text.split("\t")
+        return cls(endpoint, variant, version, "shadow" if kind == "shadow" else "live")
+
+    def __str__(self) -> str:
+        return "\t".join(self)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Additive numbers by name: `requests`, `code/…`, `latency/BUCKET`, `rows`, `missing/COLUMN`, and for each output
+    `output/NAME/…` (moments, bins, labels) and, of a shadow, `difference/NAME/…` to the live answer."""
+
+    numbers: Numbers = field(default_factory=dict)
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(added(self.numbers, other.numbers))
+
+    def __sub__(self, before: "Tally") -> "Tally":
+        """What came since `before`, which must be an earlier tally of the same process."""
+        found = {name: value - before.numbers.get(name, 0.0) for name, value in self.numbers.items()}
+        return Tally({name: value for name, value in found.items() if value})
+
+    def __getitem__(self, name: str) -> float:
+        return self.numbers.get(name, 0.0)
+
+    @property
+    def requests(self) -> int:
+        return int(self["requests"])
+
+    @property
+    def faults(self) -> int:
+        """Requests that the variant is to blame for."""
+        return int(sum(self[f"code/{code}"] for code in FAULTS))
+
+    @property
+    def codes(self) -> dict[str, int]:
+        return {name: int(value) for name, value in self.below("code/").items()}
+
+    @property
+    def latencies(self) -> NDArray[np.int64]:
+        """Answers by latency: [141], the last one for what took longer than every bound."""
+        counts = np.zeros(len(LATENCY_BOUNDS_S) + 1, np.int64)
+        for bucket, count in self.below("latency/").items():
+            counts[int(bucket)] = int(count)
+        return counts
+
+    def slower_than(self, seconds: float) -> int:
+        """Answers in buckets that lie wholly above."""
+        first = int(np.searchsorted(LATENCY_BOUNDS_S, seconds, side="left")) + 1
+        return int(self.latencies[first:].sum())
+
+    def quantile_s(self, share: float) -> float | None:
+        """The upper bound of the bucket that holds it, at most ten percent too much; None without answers."""
+        counts = self.latencies
+        if not counts.sum():
+            return None
+        bucket = int(np.searchsorted(np.cumsum(counts), share * counts.sum(), side="left"))
+        return float(LATENCY_BOUNDS_S[min(bucket, len(LATENCY_BOUNDS_S) - 1)])
+
+    def moments(self, prefix: str) -> tuple[int, float, float]:
+        """Count, sum and sum of squares below `output/NAME` or `difference/NAME`."""
+        return int(self[f"{prefix}/n"]), self[f"{prefix}/sum"], self[f"{prefix}/sumsq"]
+
+    def names(self, kind: str) -> list[str]:
+        """The outputs of which there is an `output` or a `difference`."""
+        found = (re.fullmatch(rf"{kind}/(.+)/n", name) for name in self.numbers)
+        return sorted({match[1] for match in found if match})
+
+    def below(self, prefix: str) -> dict[str, float]:
+        """The numbers whose names begin like this, without the beginning."""
+        return {name.removeprefix(prefix): value for name, value in self.numbers.items() if name.startswith(prefix)}
+
+
+def added(one: Numbers, other: Numbers) -> dict[str, float]:
+    total = dict(one)
+    for name, value in other.items():
+        total[name] = total.get(name, 0.0) + value
+    return total
+
+
+def of_requests(codes: Iterable[str], seconds: Array) -> dict[str, float]:
+    """Requests by their code, and the latency of each that was answered.
+
+    Args:
+        seconds: from arrival to answer, in the order of `codes`.
+    """
+    told = np.array(list(codes), dtype=str)
+    found: dict[str, float] = {"requests": float(len(told))}
+    for code, count in zip(*np.unique(told, return_counts=True), strict=True):
+        found[f"code/{code}"] = float(count)
+    buckets = np.searchsorted(LATENCY_BOUNDS_S, np.asarray(seconds, np.float64)[told == "ok"], side="left")
+    for bucket, count in zip(*np.unique(buckets, return_counts=True), strict=True):
+        found[f"latency/{bucket}"] = float(count)
+    return found
+
+
+def of_answers(inputs: Columns, outputs: Columns) -> dict[str, float]:
+    """Missing inputs and the distribution of outputs, over the rows of some answers."""
+    found: dict[str, float] = {"rows": float(len(next(iter(outputs.values()), ())))}
+    for name, values in inputs.items():
+        if missing := _missing(values):
+            found[f"missing/{name}"] = float(missing)
+    for name, values in outputs.items():
+        found |= _distribution(f"output/{name}", _one_per_row(values))
+    return found
+
+
+def of_differences(live: Columns, shadow: Columns) -> dict[str, float]:
+    """How far a shadow's answers lie from the live ones to the same rows.
+
+    Numbers: moments of the absolute difference (a missing one on one side counts as 1), its histogram in powers of
+    two, and the sums that the correlation of both needs. Other values: how many differ, and which stood for which.
+    """
+    found: dict[str, float] = {}
+    for name, values in live.items():
+        other = shadow.get(name)
+        if other is None or other.shape != values.shape or not len(values):
+            continue
+        prefix = f"difference/{name}"
+        if values.dtype.kind in "iuf" and other.dtype.kind in "iuf":
+            found |= _numeric_difference(prefix, values.astype(np.float64), other.astype(np.float64))
+        else:
+            found |= _label_difference(prefix, _one_per_row(values), _one_per_row(other))
+    return found
+
+
+def correlation(tally: Tally, output: str) -> float | None:
+    """Pearson's, of a shadow's answers and the live ones; None where either never varies."""
+    prefix = f"difference/{output}"
+    n, x, y = tally[f"{prefix}/pairs"], tally[f"{prefix}/x"], tally[f"{prefix}/y"]
+    if n < 2:
+        return None
+    covariance = tally[f"{prefix}/xy"] - x * y / n
+    spread = (tally[f"{prefix}/xx"] - x * x / n) * (tally[f"{prefix}/yy"] - y * y / n)
+    return float(covariance / np.sqrt(spread)) if spread > 1e-24 else None
+
+
+def _numeric_difference(prefix: str, live: NDArray[np.float64], shadow: NDArray[np.float64]) -> dict[str, float]:
+    apart = np.abs(live - shadow).reshape(len(live), -1)
+    one_missing = (np.isnan(live) != np.isnan(shadow)).reshape(len(live), -1)
+    apart = np.where(one_missing, 1.0, np.nan_to_num(apart, nan=0.0, posinf=1.0)).mean(axis=1)
+    found = {
+        f"{prefix}/n": float(len(apart)),
+        f"{prefix}/sum": float(apart.sum()),
+        f"{prefix}/sumsq": float((apart**2).sum()),
+    }
+    bins = np.frexp(apart)[1].clip(-40, 40)
+    for exponent, count in zip(*np.unique(np.where(apart > 0, bins, -41), return_counts=True), strict=True):
+        found[f"{prefix}/bin/{exponent}"] = float(count)
+    x, y = live.ravel(), shadow.ravel()
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
+    sums = {"pairs": len(x), "x": x.sum(), "y": y.sum(), "xx": x @ x, "yy": y @ y, "xy": x @ y}
+    return found | {f"{prefix}/{name}": float(value) for name, value in sums.items()}
+
+
+def _label_difference(prefix: str, live: Array, shadow: Array) -> dict[str, float]:
+    differs = live.astype(str) != shadow.astype(str)
+    count = float(differs.sum())
+    found = {f"{prefix}/n": float(len(live)), f"{prefix}/sum": count, f"{prefix}/sumsq": count}
+    pairs = [f"{one}→{other}"[:80] for one, other in zip(live[differs], shadow[differs], strict=True)]
+    for pair, times in zip(*np.unique(np.array(pairs, dtype=str), return_counts=True), strict=True):
+        found[f"{prefix}/pair/{pair}"] = float(times)
+    return found
+
+
+def _distribution(prefix: str, values: Array) -> dict[str, float]:
+    if values.dtype.kind not in "iufb":
+        return _labels(prefix, values)
+    numbers = values.astype(np.float64)
+    known = numbers[np.isfinite(numbers)]
+    found = {
+        f"{prefix}/n": float(len(known)),
+        f"{prefix}/sum": float(known.sum()),
+        f"{prefix}/sumsq": float(known @ known),
+    }
+    if len(known) < len(numbers):
+        found[f"{prefix}/missing"] = float(len(numbers) - len(known))
+    for place, count in zip(*np.unique(bin_of(known), return_counts=True), strict=True):
+        found[f"{prefix}/bin/{place}"] = float(count)
+    return found
+
+
+def bin_of(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Bins that suit probabilities and large numbers alike: fifteen from 0 to 1, then each a quarter wider."""
+    return np.rint(4.0 * np.arcsinh(20.0 * numbers)).astype(np.int64)
+
+
+def _labels(prefix: str, values: Array) -> dict[str, float]:
+    found: dict[str, float] = {f"{prefix}/n": float(len(values))}
+    labels, counts = np.unique(values.astype(str), return_counts=True)
+    for label, count in zip(labels[:_LABELS], counts[:_LABELS], strict=True):
+        found[f"{prefix}/bin/{label[:80]}"] = float(count)
+    if len(labels) > _LABELS:
+        found[f"{prefix}/bin/{_OTHER}"] = float(counts[_LABELS:].sum())
+    return found
+
+
+def _one_per_row(values: Array) -> Array:
+    """Of an output with several numbers a row (probabilities of classes), which is largest."""
+    if values.ndim == 1:
+        return values
+    rows = values.reshape(len(values), -1)
+    if rows.shape[1] == 1:
+        return rows[:, 0]
+    return rows.argmax(axis=1).astype(str) if rows.dtype.kind in "iuf" else rows[:, 0]
+
+
+def _missing(values: Array) -> int:
+    if values.dtype.kind == "f":
+        return int(np.isnan(values.reshape(len(values), -1)).any(axis=1).sum())
+    if values.dtype == np.object_ and values.ndim == 1:
+        return sum(value is None for value in values)
+    return 0
