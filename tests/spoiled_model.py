@@ -36,7 +36,7 @@ class Spoiled(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, rows: Array) -> Array:
-        if self.fault == "fails" and (np.mod(rows[:, 1], 10) > 9.6).any():
+        if self.fault == "fails" and (np.mod(rows[:, 1], 10) > 7.5).any():
             raise RuntimeError("a value that I do not like")
         if self.fault == "slow":
             time.sleep(0.4)
