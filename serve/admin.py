@@ -3,11 +3,11 @@
 import hmac
 import logging
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from fastapi import Depends, FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import Field
 from starlette.exceptions import HTTPException
@@ -23,6 +23,7 @@ from taxiway.traffic import TrafficSettings, TrafficState, sentences
 
 _log = logging.getLogger(__name__)
 
+Version = Annotated[str, Query(pattern=r"^[0-9]{1,10}$")]
 _OPEN_PATHS = ("/admin/docs", "/admin/openapi.json")
 
 
@@ -62,6 +63,8 @@ class AdminBackend(Protocol):
     async def rollout(self, endpoint: str) -> RolloutState | None: ...
 
     async def rollouts(self, endpoint: str) -> list[RolloutState]: ...
+
+    async def rollout_report(self, endpoint: str, version: str | None) -> str: ...
 
     async def start_rollout(self, endpoint: str, plan: RolloutSettings | None, by: str) -> RolloutState: ...
 
@@ -133,6 +136,11 @@ def _add_rollout_routes(app: FastAPI, backend: AdminBackend) -> None:
     async def rollout(name: str) -> RolloutState | None:
         """The rollout that is under way, or the last one; null while there was none."""
         return await backend.rollout(name)
+
+    @app.get("/admin/endpoints/{name}/rollout/report", response_class=HTMLResponse)
+    async def report(name: str, version: Version | None = None) -> HTMLResponse:
+        """A page about it, or about the rollout of a version."""
+        return HTMLResponse(await backend.rollout_report(name, version))
 
     @app.get("/admin/endpoints/{name}/rollouts")
     async def rollouts(name: str) -> list[RolloutState]:

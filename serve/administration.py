@@ -12,25 +12,39 @@ from serve.loading import uris
 from serve.service import Service
 from serve.traffic import LiveTable, live_table
 from taxiway.alarms import Alarm, RaisedAlarm, raise_alarm
-from taxiway.errors import ConfigError
+from taxiway.errors import ConfigError, NotFound
+from taxiway.predictions.settings import PredictionLogSettings
 from taxiway.registry import Registry, model_name
 from taxiway.rollout.plan import RolloutSettings
 from taxiway.rollout.progress import Command
 from taxiway.rollout.state import RolloutState
 from taxiway.rollouts import Rollouts, new_identity
+from taxiway.settings import home
 from taxiway.traffic import TrafficSettings, TrafficState
 
 _log = logging.getLogger(__name__)
 
 
 class Administration:
-    """Behind the admin calls of one replica; the other replicas follow within `poll_s`."""
+    """Behind the admin calls of one replica; the other replicas follow within `poll_s`.
 
-    def __init__(self, application: str, registry: Registry, service: Service, live: Live) -> None:
+    Args:
+        predictions: where the report of a rollout finds ground truth.
+    """
+
+    def __init__(
+        self,
+        application: str,
+        registry: Registry,
+        service: Service,
+        live: Live,
+        predictions: PredictionLogSettings | None = None,
+    ) -> None:
         self._application = application
         self._registry = registry
         self._service = service
         self._live = live
+        self._predictions = predictions
 
     def status(self) -> dict[str, Any]:
         return self._service.status()
@@ -56,6 +70,19 @@ class Administration:
 
     async def rollouts(self, endpoint: str) -> list[RolloutState]:
         return await asyncio.to_thread(self._rollouts(endpoint).history)
+
+    async def rollout_report(self, endpoint: str, version: str | None) -> str:
+        return await asyncio.to_thread(self._report, self._rollouts(endpoint), version)
+
+    def _report(self, rollouts: Rollouts, version: str | None) -> str:
+        """Raises NotFound when there was no such rollout."""
+        from taxiway.rollout_report import report_of  # matplotlib stays out of replicas that are never asked
+
+        state = rollouts.read() if version is None else rollouts.of_version(version)
+        if state is None:
+            raise NotFound("no version was rolled out yet" if version is None else "that version was not rolled out")
+        location = self._predictions.location if self._predictions else None
+        return report_of(state, home() / "rollouts", location, datetime.now(UTC))
 
     async def start_rollout(self, endpoint: str, plan: RolloutSettings | None, by: str) -> RolloutState:
         rollouts, declared = self._rollouts(endpoint), self._service.endpoint(endpoint).settings.rollout

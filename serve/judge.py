@@ -32,6 +32,11 @@ class Judgement:
         self._read_at = 0.0
         self._losses: Losses | None = None
 
+    @property
+    def losses(self) -> Losses | None:
+        """Of the step that was judged last, as far as they were read."""
+        return self._losses
+
     def __call__(
         self, state: RolloutState, champion: Tally, challenger: Tally, shadow: Tally, elapsed_s: float
     ) -> Verdict:

@@ -12,16 +12,19 @@ from typing import Any, Protocol
 
 from serve.loading import uris
 from serve.reports import EndpointReport, Report
+from serve.series import Series
 from serve.settings import EndpointSettings
 from serve.traffic import LiveTable
 from taxiway.errors import ConfigError
 from taxiway.promotion import promote, reject
 from taxiway.registry import CHALLENGER, CHAMPION, LiveModel, ModelVersion, Registry, model_name
+from taxiway.rollout.judge_step import Losses
 from taxiway.rollout.ledger import Ledger
 from taxiway.rollout.progress import CONTROLLER, Facts, decide
 from taxiway.rollout.state import Event, RolloutState, plan_tag
 from taxiway.rollout.tally import Stream, Tally
 from taxiway.rollout.verdict import Verdict
+from taxiway.rollout_series import Measured
 from taxiway.rollouts import Outdated, Rollouts, new_identity
 from taxiway.traffic import Override, TrafficSettings, digest, effective, only, parse_override, tag_name
 
@@ -32,9 +35,18 @@ RECENT_S = 10.0
 LOADING_S = 30.0
 """A challenger that fails to load for so long has failed."""
 
+_MEASURED = ("running", "paused", "holding")
+
 
 class Judge(Protocol):
-    """Says how a step does. `champion` and `challenger` are of live answers, `shadow` of copies."""
+    """Says how a step does. `champion` and `challenger` are of live answers, `shadow` of copies.
+
+    Attributes:
+        losses: what ground truth says of the step, as far as it was read.
+    """
+
+    @property
+    def losses(self) -> Losses | None: ...
 
     def __call__(
         self, state: RolloutState, champion: Tally, challenger: Tally, shadow: Tally, elapsed_s: float
@@ -52,7 +64,7 @@ class Keeper:
     and what follows from them may be done twice.
 
     Args:
-        folder: where the ledger is kept; another machine that does not see it measures the step anew.
+        folder: where ledger and series are kept; another machine that does not see them measures the step anew.
     """
 
     def __init__(
@@ -72,6 +84,7 @@ class Keeper:
         self.rollouts = Rollouts(registry, application, settings.name, self._model)
         self._file = folder / application / f"{settings.name}.json"
         self._step, self._ledger = self._saved()
+        self._series = Series(folder, application, settings.name)
         self._reports: dict[str, tuple[float, EndpointReport]] = {}
         self._lock = threading.Lock()
         self._applied: tuple[str, str] | None = None
@@ -105,15 +118,25 @@ class Keeper:
         self._open_step(state, now)
         self.verdict = self._measure(state, now)
         following = decide(state, self._facts(state, live), now)
+        self._record(state, now, always=following is not None)
         if following is not None:
             with suppress(Outdated):
                 state = self.rollouts.replace(self._told(following))
                 self._tell(state, state.events[-1:])
                 self._open_step(state, now)
+                self._series.add(state, now, None)
         with suppress(Outdated):
             self._bring_about(state, live, now)
         self._save()
         return state
+
+    def _record(self, state: RolloutState, now: datetime, always: bool) -> None:
+        if not always and not self._series.is_due(state, now):
+            return
+        measured = None
+        if self._is_open(state) and state.phase in _MEASURED:
+            measured = Measured(*self.tallies(state), self.verdict, self._judge.losses)
+        self._series.add(state, now, measured)
 
     def _publish_plan(self, live: LiveModel) -> None:
         """For whoever starts a rollout by hand."""
@@ -166,7 +189,7 @@ class Keeper:
             return sum(Tally(it[stream]).requests for _, it in self._ledger.told.values() if stream in it)
 
     def _measure(self, state: RolloutState, now: datetime) -> Verdict | None:
-        if state.phase not in ("running", "paused", "holding"):
+        if state.phase not in _MEASURED:
             return None
         elapsed_s = (now - state.step_began).total_seconds()
         if self._is_open(state):

@@ -1,25 +1,29 @@
-"""`taxiway rollout status | start | pause | resume | promote | abort | history`: rollouts from a shell."""
+"""`taxiway rollout status | report | start | pause | resume | promote | abort | history`: rollouts from a shell."""
 
 import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from taxiway.errors import ConfigError, RegistryError
+from taxiway.errors import ConfigError, RegistryError, TaxiwayError
+from taxiway.predictions.settings import PredictionLogSettings
 from taxiway.registry import Registry
 from taxiway.rollout.plan import RolloutSettings
 from taxiway.rollout.progress import COMMANDS, Command
 from taxiway.rollout.state import RolloutState, parse_plan, places, plan_tag
+from taxiway.rollout_truth import read_truth, truth_lines
 from taxiway.rollouts import Rollouts, new_identity
-from taxiway.settings import read_yaml
+from taxiway.settings import home, read_yaml
 
 Lines = Callable[[argparse.Namespace, Registry], Iterator[str]]
 _LOOK_S = 1.0
+_PREDICTIONS = "where the prediction log lies; default: ${TAXIWAY_HOME}/predictions"
 _HELP: dict[Command, str] = {
     "pause": "stay at this step",
     "resume": "go on after a pause, or let the next step begin",
@@ -44,7 +48,16 @@ def add_commands(
     status = actions.add_parser("status", parents=[place], help="where it stands, and what each check says")
     status.add_argument("--json", action="store_true", help="for programs")
     status.add_argument("--watch", action="store_true", help="look again every second, until it has ended")
+    status.add_argument("--predictions", help=_PREDICTIONS)
     status.set_defaults(lines=_status)
+
+    report = actions.add_parser("report", parents=[place], help="a page with plots: what was decided, and why")
+    report.add_argument("--version", help="the rollout of this version; default: the present or last one")
+    report.add_argument("--predictions", help=_PREDICTIONS)
+    report.add_argument(
+        "-o", "--output", metavar="FILE", help="- is standard output; default: rollout-ENDPOINT-VERSION.html"
+    )
+    report.set_defaults(lines=_report)
 
     history = actions.add_parser("history", parents=[place], help="every rollout so far")
     history.set_defaults(lines=_history)
@@ -70,7 +83,42 @@ def _status(given: argparse.Namespace, registry: Registry) -> Iterator[str]:
     if given.json:
         yield "null" if state is None else state.model_dump_json(indent=2)
     else:
-        yield from status_lines(state, datetime.now(UTC))
+        now = datetime.now(UTC)
+        yield from status_lines(state, now)
+        if state is not None:
+            yield from _truth_lines(state, given.predictions, now)
+
+
+def _truth_lines(state: RolloutState, location: str | None, now: datetime) -> Iterator[str]:
+    """What ground truth says of both versions; a log that can't be read keeps nobody from the rest."""
+    try:
+        truth = read_truth(location or PredictionLogSettings().location, state, now)
+    except (TaxiwayError, OSError, ValueError) as error:
+        yield f"  the ground truth can't be read: {error}"
+        return
+    for line in () if truth is None else truth_lines(truth, state):
+        yield f"  {line}"
+
+
+def _report(given: argparse.Namespace, registry: Registry) -> Iterator[str]:
+    from taxiway.rollout_report import report_of  # matplotlib takes a second that other commands have better uses for
+
+    rollouts = _rollouts(given, registry)
+    state = rollouts.read() if given.version is None else rollouts.of_version(given.version)
+    if state is None:
+        which = "no version" if given.version is None else f"version {given.version}"
+        raise ConfigError(f"{which} of {given.model} was rolled out; `taxiway rollout history` shows which ones were")
+    location = given.predictions or PredictionLogSettings().location
+    page = report_of(state, home() / "rollouts", location, datetime.now(UTC))
+    path = given.output or f"rollout-{state.endpoint}-{state.challenger_version}.html"
+    if path == "-":
+        yield page
+        return
+    try:
+        Path(path).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be written: {error.strerror}; give another FILE with -o") from error
+    yield path
 
 
 def _watch(rollouts: Rollouts) -> None:
