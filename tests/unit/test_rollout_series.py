@@ -4,7 +4,6 @@ import itertools
 import json
 from collections.abc import Sequence
 from datetime import timedelta
-from itertools import pairwise
 from math import inf
 from pathlib import Path
 
