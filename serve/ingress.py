@@ -102,7 +102,7 @@ class Ingress:
             self._recorder.tell = Reporter(by_handle(controller), self.service.endpoints, self.live)
         admin = None
         if settings.admin.token is not None:
-            backend = Administration(application, registry, self.service, self.live)
+            backend = Administration(application, registry, self.service, self.live, settings.predictions)
             admin = FromAsgi(admin_app(backend, settings.admin.token))
         routes = {**people_routes(self.service, admin), **feedback_routes(self.service.names(), self._truth)}
         self.http = HttpApplication(application, self.service, limits.body_bytes, routes)

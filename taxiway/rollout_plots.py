@@ -111,7 +111,7 @@ def apart_figure(series: Sequence[Look]) -> Figure | None:
     groups = steps_of(series)
     for place, output in enumerate(outputs):
         values = [[one.apart[output].mean if output in one.apart else None for one in group] for group in groups]
-        _lines(axes, groups, values, output, color=_OUTPUTS[place % len(_OUTPUTS)], linewidth=1.8)
+        _lines(axes, groups, values, output.replace("$", r"\$"), color=_OUTPUTS[place % len(_OUTPUTS)], linewidth=1.8)
     axes.set_ylabel("mean difference, or share that differs")
     axes.set_ylim(bottom=0)
     _finish(axes, [one for one in series if one.apart])

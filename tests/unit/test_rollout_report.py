@@ -178,3 +178,9 @@ def test_times_are_told_as_people_do(seconds: float, told: str) -> None:
 def test_a_plan_that_judges_no_quality_says_so() -> None:
     plan = PLAN.model_copy(update={"checks": PLAN.checks.model_copy(update={"quality": None})})
     assert "The plan judges no quality." in report(begun(plan), ())
+
+
+def test_an_output_whose_name_looks_like_a_formula_is_drawn(rolled_back: Recorded) -> None:
+    state, series, _ = rolled_back
+    renamed = [one.model_copy(update={"apart": {r"a$\frac$": it for it in one.apart.values()}}) for one in series]
+    assert "Disagreement of copies" in Outline(report(state, renamed)).text
