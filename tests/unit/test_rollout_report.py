@@ -182,5 +182,7 @@ def test_a_plan_that_judges_no_quality_says_so() -> None:
 
 def test_an_output_whose_name_looks_like_a_formula_is_drawn(rolled_back: Recorded) -> None:
     state, series, _ = rolled_back
-    renamed = [one.model_copy(update={"apart": {r"a$\frac$": it for it in one.apart.values()}}) for one in series]
+    renamed = [
+        one.model_copy(update={"apart": {rf"{name}$\frac$": it for name, it in one.apart.items()}}) for one in series
+    ]
     assert "Disagreement of copies" in Outline(report(state, renamed)).text
