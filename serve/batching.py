@@ -77,6 +77,9 @@ class Waiting:
             self.timer.cancel()
 
 
+Record = Callable[[Sequence[Waiting], "Sequence[Scored | TaxiwayError]"], None]
+
+
 class Gatherer:
     """Gathers requests of one model into batches and hands each its own rows of the answer.
 
@@ -100,7 +103,7 @@ class Gatherer:
         observe: Callable[[int, float, float], None],
         executor: Executor | None = None,
         in_flight: int = 1,
-        record: "Record | None" = None,
+        record: Record | None = None,
     ) -> None:
         self._score = score
         self._inputs = inputs
@@ -227,9 +230,6 @@ class Gatherer:
         except Exception:  # noqa: BLE001 - a bug of ours fails this batch, not the server
             _log.exception("scoring a batch of %d requests failed", len(parts))
             return ModelFailed("the model failed on this request")
-
-
-Record = Callable[[Sequence[Waiting], "Sequence[Scored | TaxiwayError]"], None]
 
 
 def fill(group: Sequence[Waiting], rows: int, size_bytes: int) -> int:

@@ -30,15 +30,15 @@ class RolloutController:
     `${TAXIWAY_HOME}/rollouts`.
     """
 
-    def __init__(self, settings: ServeSettings, home_folder: str, application: str | None = None) -> None:
+    def __init__(self, settings: ServeSettings, home_folder: str) -> None:
         os.environ["TAXIWAY_HOME"] = home_folder
         self._metrics = RolloutMetrics()
-        self._application = application or serve.get_replica_context().app_name
+        application = serve.get_replica_context().app_name
         registry = Registry(settings.registry)
         self._keepers = {
             endpoint.name: Keeper(
                 registry,
-                self._application,
+                application,
                 endpoint,
                 Judgement(endpoint.name, settings.predictions, endpoint.split_by is None),
                 partial(announce, webhook=endpoint.rollout.webhook),
@@ -61,10 +61,6 @@ class RolloutController:
         """Raises when nothing looks after the rollouts any more: Serve then replaces the replica."""
         if not self._thread.is_alive():
             raise TaxiwayError("the rollouts' controller has stopped")
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(10.0)
 
     def __del__(self) -> None:
         self._stopping.set()

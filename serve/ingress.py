@@ -71,7 +71,7 @@ class Ingress:
         self._claims: list[PortClaim] = []
         self.metrics = ServingMetrics()
         self._predictions, self._truth = _logs(settings)
-        self._recorder = Recorder(self._predictions.add if self._predictions else None)
+        self._recorder = _recorder(self._predictions, controller)
         self._shadowing = Shadowing(self.metrics, self._recorder)
         registry = Registry(settings.registry)
         self._read_features, ask = _features(settings, self.metrics)
@@ -98,7 +98,7 @@ class Ingress:
             self._recorder,
             self._freshness.status,
         )
-        if controller is not None:
+        if self._recorder is not None and controller is not None:
             self._recorder.tell = Reporter(by_handle(controller), self.service.endpoints, self.live)
         admin = None
         if settings.admin.token is not None:
@@ -145,7 +145,7 @@ class Ingress:
         connections = Connections(self.http, bounds, self.http.refused)
         listener = Listener(connections, settings, self.metrics.flush, companions)
         settle()
-        self._recorder.start()
+        self._begin_to_record()
         listener.start()
         self._connections, self._listener = connections, listener
         self._follow(listener.call_soon)
@@ -154,7 +154,7 @@ class Ingress:
     def listen_behind_serve(self) -> None:
         """From now on what Ray Serve's proxies pass on is answered, on the running event loop."""
         settle()
-        self._recorder.start()
+        self._begin_to_record()
         self._serve_loop = ServeLoop(self.metrics.flush)
         self._follow(self._serve_loop.call_soon)
 
@@ -195,9 +195,14 @@ class Ingress:
             held.release()
         self._remember()
 
+    def _begin_to_record(self) -> None:
+        if self._recorder is not None:
+            self._recorder.start()
+
     def _remember(self) -> None:
         """Nothing is answered any more: what was counted is told, what was logged is written."""
-        self._recorder.stop()
+        if self._recorder is not None:
+            self._recorder.stop()
         for log in (self._predictions, self._truth):
             if log is not None:
                 log.close()
@@ -227,6 +232,13 @@ def _logs(settings: ServeSettings) -> tuple[PredictionLog | None, GroundTruthLog
     if settings.predictions is None or not settings.predictions.enabled:
         return None, None
     return PredictionLog(settings.predictions), GroundTruthLog(settings.predictions.location)
+
+
+def _recorder(predictions: PredictionLog | None, controller: Any) -> Recorder | None:
+    """None where nobody wants to know: then a request pays nothing for it."""
+    if predictions is None and controller is None:
+        return None
+    return Recorder(predictions.add if predictions else None)
 
 
 def _features(settings: ServeSettings, metrics: ServingMetrics) -> tuple[ReadFeatures, Ask]:

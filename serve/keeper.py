@@ -1,15 +1,15 @@
 """Carries out the rollouts of one endpoint: look, decide, write it down, act on it."""
 
-import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from serve.kept_ledger import KeptLedger
 from serve.loading import uris
 from serve.reports import EndpointReport, Report
 from serve.series import Series
@@ -19,7 +19,6 @@ from taxiway.errors import ConfigError
 from taxiway.promotion import promote, reject
 from taxiway.registry import CHALLENGER, CHAMPION, LiveModel, ModelVersion, Registry, model_name
 from taxiway.rollout.judge_step import Losses
-from taxiway.rollout.ledger import Ledger
 from taxiway.rollout.progress import CONTROLLER, Facts, decide
 from taxiway.rollout.state import Event, RolloutState, plan_tag
 from taxiway.rollout.tally import Stream, Tally
@@ -28,14 +27,10 @@ from taxiway.rollout_series import Measured
 from taxiway.rollouts import Outdated, Rollouts, new_identity
 from taxiway.traffic import Override, TrafficSettings, digest, effective, only, parse_override, tag_name
 
-_log = logging.getLogger(__name__)
-
 RECENT_S = 10.0
 """A replica that has told nothing for so long is gone, or will ask the registry when it comes back."""
 LOADING_S = 30.0
 """A challenger that fails to load for so long has failed."""
-
-_MEASURED = ("running", "paused", "holding")
 
 
 class Judge(Protocol):
@@ -82,8 +77,8 @@ class Keeper:
         self._plan, self._judge, self._announce = settings.rollout, judge, announce
         self._model = model_name(uris(settings.all_variants[0])[0])
         self.rollouts = Rollouts(registry, application, settings.name, self._model)
-        self._file = folder / application / f"{settings.name}.json"
-        self._step, self._ledger = self._saved()
+        self._kept = KeptLedger(folder / application / f"{settings.name}.json")
+        self._step, self._ledger = self._kept.read()
         self._series = Series(folder, application, settings.name)
         self._reports: dict[str, tuple[float, EndpointReport]] = {}
         self._lock = threading.Lock()
@@ -127,14 +122,16 @@ class Keeper:
                 self._series.add(state, now, None)
         with suppress(Outdated):
             self._bring_about(state, live, now)
-        self._save()
+        with self._lock:
+            ledger = self._ledger.dump()
+        self._kept.write(self._step, ledger)
         return state
 
     def _record(self, state: RolloutState, now: datetime, always: bool) -> None:
         if not always and not self._series.is_due(state, now):
             return
         measured = None
-        if self._is_open(state) and state.phase in _MEASURED:
+        if self._is_open(state) and state.is_undecided:
             measured = Measured(*self.tallies(state), self.verdict, self._judge.losses)
         self._series.add(state, now, measured)
 
@@ -158,6 +155,9 @@ class Keeper:
         if self._is_open(state) or state.phase != "running" or not self._is_applied(state):
             return
         with self._lock:
+            if not self._step.startswith(state.id):
+                # What the dead have told is of no interest to another rollout.
+                self._ledger.forget_others(self._reports)
             self._ledger.begin(now.timestamp())
             self._step = _key(state)
 
@@ -189,7 +189,7 @@ class Keeper:
             return sum(Tally(it[stream]).requests for _, it in self._ledger.told.values() if stream in it)
 
     def _measure(self, state: RolloutState, now: datetime) -> Verdict | None:
-        if state.phase not in _MEASURED:
+        if not state.is_undecided:
             return None
         elapsed_s = (now - state.step_began).total_seconds()
         if self._is_open(state):
@@ -233,11 +233,11 @@ class Keeper:
         override = self._override(live)
         if state.is_over:
             if override is not None and override.by == state.by:
-                self.rollouts.acting(state, lambda: _nothing(self._table().reset()))
+                self.rollouts.acting(state, self._table().reset)
             return
         foreign = override is not None and override.by != state.by and state.phase == "paused"
         if not foreign and digest(self._effective(live)) != digest(state.traffic):
-            self.rollouts.acting(state, lambda: _nothing(self._table().write(state.traffic, state.by, now)))
+            self.rollouts.acting(state, partial(self._table().write, state.traffic, state.by, now))
         self._applied = state.id, digest(state.traffic)
         version = ModelVersion(self._model, state.challenger_version, "")
         if state.phase == "promoting" and live.aliases.get(CHAMPION) == state.champion_version:
@@ -290,24 +290,6 @@ class Keeper:
         names = tuple(variant.name for variant in self._settings.all_variants)
         return LiveTable(self._registry, self._model, self._application, self._settings.name, names, self._declared())
 
-    def _saved(self) -> tuple[str, Ledger]:
-        try:
-            step, _, ledger = self._file.read_text().partition("\n")
-            return step, Ledger.parse(ledger)
-        except (OSError, ValueError):
-            return "", Ledger()
-
-    def _save(self) -> None:
-        with self._lock:
-            text = f"{self._step}\n{self._ledger.dump()}"
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._file.with_suffix(f".{os.getpid()}.part")
-            partial.write_text(text)
-            partial.replace(self._file)
-        except OSError as error:
-            _log.warning("the ledger of %s can't be kept: %s", self._settings.name, error)
-
 
 def _key(state: RolloutState) -> str:
     return f"{state.id} {state.step} {state.step_began.isoformat()}"
@@ -319,7 +301,3 @@ def _is_before(override: Override, moment: datetime) -> bool:
     except ValueError:
         return True
     return set_at.astimezone(UTC) < moment.astimezone(UTC).replace(microsecond=0)
-
-
-def _nothing(_: Any) -> None:
-    """What a change of traffic returns is of no interest here."""

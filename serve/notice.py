@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from taxiway.rollout.state import Event, RolloutState
@@ -52,6 +52,8 @@ def post(url: str, body: bytes, pause_s: float = 1.0) -> bool:
             with urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - the operator's own URL
                 return True
         except (URLError, OSError, ValueError) as error:
+            if isinstance(error, HTTPError):
+                error.close()
             last = error
             time.sleep(pause_s * 2**attempt if attempt + 1 < _TRIES else 0.0)
     _log.warning("the webhook of a rollout did not take its event: %s", last)

@@ -3,10 +3,11 @@
 import logging
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,9 +20,10 @@ from taxiway.signature import Array, Columns
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 EVERY_S = 0.2
 NOTES = 20_000
-"""Batches that may wait to be counted; more are dropped, and counted as that."""
+"""Batches that may wait to be counted; more are dropped, and the log says how many."""
 STREAMS = 64
 
 Log = Callable[[LoggedBatch], None]
@@ -48,24 +50,25 @@ class Recorder:
 
     def __init__(self, log: Log | None = None, tell: Tell | None = None, tell_every_s: float = 1.0) -> None:
         self._log_batch, self.tell, self._tell_every_s = log, tell, tell_every_s
-        self._notes: list[_Note] = []
-        self._requests: dict[Stream, list[tuple[str, float]]] = defaultdict(list)
+        # Filled on the event loop while a thread empties them: both ends of a deque are safe.
+        self._notes: deque[_Note] = deque()
+        self._requests: deque[tuple[Stream, str, float]] = deque()
+        self._dropped = self._dropped_told = 0
         self._counted: dict[Stream, Numbers] = {}
-        self.dropped = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._draining = threading.Lock()
 
     def request(self, stream: Stream, code: str, seconds: float) -> None:
         """A request has had its answer or error. On the event loop."""
-        self._requests[stream].append((code, seconds))
+        self._requests.append((stream, code, seconds))
 
     def answers(self, source: Source, batch: Sequence[Waiting], scored: "Sequence[Scored | TaxiwayError]") -> None:
         """A batch has been handed out. On the event loop."""
         if len(self._notes) < NOTES:
             self._notes.append(_Note(source, batch, scored, time.monotonic()))
         else:
-            self.dropped += 1
+            self._dropped += 1
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
@@ -102,18 +105,24 @@ class Recorder:
     def count(self) -> None:
         """Counts what was noted until now."""
         with self._draining:
-            notes, self._notes = self._notes, []
-            requests, self._requests = self._requests, defaultdict(list)
+            requests: dict[Stream, list[tuple[str, float]]] = defaultdict(list)
+            for stream, code, seconds in _taken(self._requests):
+                requests[stream].append((code, seconds))
             for stream, seen in requests.items():
-                codes, seconds = zip(*seen, strict=True)
-                self._add(stream, of_requests(codes, np.array(seconds)))
-            groups: dict[int, list[_Answered]] = defaultdict(list)
-            sources = {id(note.source): note.source for note in notes}
-            for note in notes:
-                groups[id(note.source)] += _answered(note)
-            for key, parts in groups.items():
+                codes, durations = zip(*seen, strict=True)
+                self._add(stream, of_requests(codes, np.array(durations)))
+            groups: dict[int, tuple[Source, list[_Answered]]] = {}
+            for note in _taken(self._notes):
+                groups.setdefault(id(note.source), (note.source, []))[1].extend(_answered(note))
+            for source, parts in groups.values():
                 if parts:
-                    self._count(sources[key], _together(parts))
+                    self._count(source, _together(parts))
+            self._say_what_was_dropped()
+
+    def _say_what_was_dropped(self) -> None:
+        if self._dropped > self._dropped_told:
+            _log.warning("%d batches were not counted, they came too fast", self._dropped - self._dropped_told)
+            self._dropped_told = self._dropped
 
     def _count(self, source: Source, answered: "_Answered") -> None:
         stream = stream_of(source)
@@ -135,7 +144,7 @@ class _Answered:
     """The rows of some requests that were answered, side by side.
 
     Args:
-        ids: one for each request, and likewise `rows`, `arrived_s` (since 1970) and `latency_s`.
+        ids: one for each request, and likewise `rows`, `arrived_s` (since 1970) and `latency_ms`.
         live: for a shadow, what was answered to the same rows; empty where no row has both.
     """
 
@@ -149,6 +158,12 @@ class _Answered:
 
     def logged(self, source: Source) -> LoggedBatch:
         return LoggedBatch(source, self.inputs, self.outputs, self.ids, self.rows, self.arrived_s, self.latency_ms)
+
+
+def _taken(waiting: deque[T]) -> Iterator[T]:
+    """What was there at the beginning; what comes meanwhile is for the next time."""
+    for _ in range(len(waiting)):
+        yield waiting.popleft()
 
 
 def stream_of(source: Source) -> Stream:

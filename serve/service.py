@@ -104,7 +104,7 @@ class Service:
         metrics: ServingMetrics,
         shadowing: Shadowing,
         queue_requests: int,
-        recorder: Recorder,
+        recorder: Recorder | None,
         feature_views: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
@@ -219,7 +219,8 @@ class Service:
         now = time.monotonic()
         self.workload.ended(call.endpoint.name, call.started, now)
         self.metrics.request(call.endpoint.name, call.slot.variant, code, now - call.started)
-        self._recorder.request(call.slot.stream, code, now - call.started)
+        if self._recorder is not None:
+            self._recorder.request(call.slot.stream, code, now - call.started)
 
     def copy_to_shadows(self, call: Call, outputs: Outputs, prediction_id: str) -> None:
         """After the answer: it is sent already, and nothing that happens here can change it."""

@@ -11,7 +11,6 @@ from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySetting
 from taxiway.traffic import TrafficSettings, check
 
 Name = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-ModelUri = Field(description="models:/NAME@ALIAS or models:/NAME/VERSION")
 
 
 class ListenerSettings(Settings):

@@ -21,7 +21,7 @@ _NICENESS = 15
 class Shadowing:
     """Sends copies and compares what comes back; counts what it had to drop."""
 
-    def __init__(self, metrics: ServingMetrics, recorder: Recorder) -> None:
+    def __init__(self, metrics: ServingMetrics, recorder: Recorder | None) -> None:
         self._metrics = metrics
         self._recorder = recorder
         self.executor = ThreadPoolExecutor(1, "shadows", initializer=_be_nice)
@@ -46,7 +46,8 @@ class Shadowing:
         # A copy that waited too long says nothing of the model: copies give way to everything else.
         late = isinstance(outcome, DeadlineExceeded)
         code = "late" if late else outcome.code if isinstance(outcome, TaxiwayError) else "ok"
-        self._recorder.request(slot.shadow_stream, code, time.monotonic() - since)
+        if self._recorder is not None:
+            self._recorder.request(slot.shadow_stream, code, time.monotonic() - since)
         if isinstance(outcome, TaxiwayError):
             self._metrics.shadow(endpoint, variant, "late" if late else "failed")
             return

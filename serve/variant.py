@@ -5,7 +5,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from serve.batching import BatchRules, Gatherer
+from serve.batching import BatchRules, Gatherer, Record
 from serve.loading import Loaded, Versions
 from serve.recording import Recorder, stream_of
 from taxiway.feature_binding import OnMissing
@@ -63,7 +63,7 @@ def make_slot(
     max_rows: int,
     observe: ObserveBatch,
     shadow_executor: Executor,
-    recorder: Recorder,
+    recorder: Recorder | None,
 ) -> Slot:
     """The slot of a model that has been loaded and warmed up."""
 
@@ -82,9 +82,13 @@ def make_slot(
         outputs={column.name: column for column in loaded.signature.outputs},
     )
     copies = replace(source, kind="shadow")
-    live = Gatherer(answer, inputs, rules, observe, executor, max(threads, 1), partial(recorder.answers, source))
+    live = Gatherer(answer, inputs, rules, observe, executor, max(threads, 1), _recording(recorder, source))
     # A shadow never computes on the loop and never shares a batch with live requests.
     shadow = Gatherer(
-        answer, inputs, shadow_rules, lambda *_: None, shadow_executor, record=partial(recorder.answers, copies)
+        answer, inputs, shadow_rules, lambda *_: None, shadow_executor, record=_recording(recorder, copies)
     )
     return Slot(variant, loaded.versions, interface, live, shadow, stream_of(source), stream_of(copies))
+
+
+def _recording(recorder: Recorder | None, source: Source) -> Record | None:
+    return None if recorder is None else partial(recorder.answers, source)

@@ -1,7 +1,6 @@
 """Alarms: what somebody has seen of a model that is no longer right, kept in files until a retraining answers them."""
 
 import json
-import os
 import secrets
 import unicodedata
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, FiniteFloat, StringCo
 
 from taxiway.errors import JobError
 from taxiway.settings import Settings, home
+from taxiway.storage import written_aside
 
 
 def _printable(text: str) -> str:
@@ -57,17 +57,11 @@ def raise_alarm(model: str, alarm: Alarm) -> Path:
         JobError: its file can't be written.
     """
     path = _folder(model) / f"{alarm.at:%Y%m%dT%H%M%S}-{secrets.token_hex(16)}.json"
-    unfinished = path.with_suffix(".unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("x", encoding="utf-8") as file:
-            file.write(alarm.model_dump_json())
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        with written_aside(path) as file:
+            file.write(alarm.model_dump_json().encode())
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         raise JobError(f"the alarm can't be kept in {path.parent}: {error.strerror}") from error
     return path
 

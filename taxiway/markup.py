@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence, Set
+from importlib.resources import files
 from xml.etree.ElementTree import Element, tostring
 
 from matplotlib.figure import Figure
@@ -56,8 +57,9 @@ def picture(title: str, figure: Figure) -> Element:
     return element("figure", element("figcaption", title), element("img", src=source, alt=title))
 
 
-def document(title: str, style: str, *children: Child) -> str:
+def document(title: str, *children: Child) -> str:
     """A whole HTML document. Characters that no file can hold, such as half a surrogate pair, become their codes."""
+    style = files("taxiway").joinpath("page.css").read_text(encoding="utf-8")
     head = element(
         "head",
         element("meta", charset="utf-8"),

@@ -17,6 +17,7 @@ from taxiway.registry import Registry
 from taxiway.rollout.plan import RolloutSettings
 from taxiway.rollout.progress import COMMANDS, Command
 from taxiway.rollout.state import RolloutState, parse_plan, places, plan_tag
+from taxiway.rollout_told import lasting
 from taxiway.rollout_truth import read_truth, truth_lines
 from taxiway.rollouts import Rollouts, new_identity
 from taxiway.settings import home, read_yaml
@@ -171,14 +172,13 @@ def status_lines(state: RolloutState | None, now: datetime) -> Iterator[str]:
     yield f"{state.endpoint}: version {state.challenger_version} of {state.model} against {_champion(state)}"
     what = f"{state.phase.replace('_', ' ')}{f' ({state.outcome})' if state.outcome else ''}"
     lasted_s = ((state.ended or now) - state.began).total_seconds()
-    yield f"  {what}, since {_moment(state.began)} ({_lasted(lasted_s)})"
+    yield f"  {what}, since {_moment(state.began)} ({lasting(lasted_s)})"
     for number, step in enumerate(state.plan.steps):
         mark = "x" if number < state.step or state.outcome == "promoted" else ">" if number == state.step else " "
-        shares = [f"{share:g}% {kind}" for kind, share in (("shadow", step.shadow), ("live", step.weight)) if share]
         in_step = (
-            f", for {_lasted((now - state.step_began).total_seconds())}" if mark == ">" and not state.ended else ""
+            f", for {lasting((now - state.step_began).total_seconds())}" if mark == ">" and not state.ended else ""
         )
-        yield f"  [{mark}] step {number + 1}: {', '.join(shares)}{', then a person' if step.hold else ''}{in_step}"
+        yield f"  [{mark}] step {number + 1}: {step.shares}{', then a person' if step.hold else ''}{in_step}"
     for sentence in state.findings:
         yield f"  {sentence}"
     if state.reason:
@@ -228,9 +228,3 @@ def _plan(given: argparse.Namespace, registry: Registry, place: Sequence[str]) -
 
 def _moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _lasted(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

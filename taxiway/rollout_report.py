@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -12,7 +11,7 @@ from taxiway.markup import Child, document, element, picture, section, table
 from taxiway.rollout.state import Event, RolloutState
 from taxiway.rollout_plots import draw
 from taxiway.rollout_series import Answers, CheckLook, Look, read_series, series_path, steps_of
-from taxiway.rollout_told import Seen, added, decision, last_moment, lasting, seen, seen_in, shares, spans
+from taxiway.rollout_told import Seen, added, decision, last_moment, lasting, seen, seen_in, spans
 from taxiway.rollout_truth import Compared, Truth, figures, read_truth
 
 _log = logging.getLogger(__name__)
@@ -51,12 +50,10 @@ def report(state: RolloutState, series: Sequence[Look], truth: Truth | None = No
         series: as `rollout_series.read_series` finds it; without one the page has what the registry knows.
         truth: None where nothing is known of it; `unknown` then says why.
     """
-    style = files("taxiway").joinpath("rollout_report.css").read_text(encoding="utf-8")
     title = f"Rollout of {state.model}, version {state.challenger_version}"
     pictures = [picture(name, figure) for name, figure in draw(state.plan, series).items()]
     return document(
         title,
-        style,
         element("h1", title),
         element("p", _about(state, series), class_="muted"),
         _decision(state, series),
@@ -148,7 +145,7 @@ def _steps(state: RolloutState, series: Sequence[Look]) -> Element:
         mine = [group[-1] for group in groups if group[-1].step == number]
         until = span.ended or last_moment(state, series)
         lasted = lasting((until - span.began).total_seconds()) if span.began else ""
-        rows.append([f"{number + 1}", shares(step), _when(span.began), lasted, *_counts(mine)])
+        rows.append([f"{number + 1}", step.shares, _when(span.began), lasted, *_counts(mine)])
         rows[-1].append(_how(state, number))
     head = ["step", "challenger gets", "from (UTC)", "lasted", "champion", "challenger", "copies", "faults", "ended"]
     return table(head, rows, numbers={4, 5, 6, 7})

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from taxiway.rollout.plan import StepSettings
 from taxiway.rollout.state import RolloutState
 from taxiway.rollout_series import Look, steps_of
 
@@ -83,11 +82,6 @@ def spans(state: RolloutState, series: Sequence[Look]) -> list[Span]:
         following = began.get(step + 1) if step < state.step else state.ended
         found.append(Span(began.get(step), following) if step <= state.step else Span(None, None))
     return found
-
-
-def shares(step: StepSettings) -> str:
-    """`100% copies, 5% live`."""
-    return ", ".join(f"{share:g}% {kind}" for kind, share in (("copies", step.shadow), ("live", step.weight)) if share)
 
 
 def lasting(seconds: float) -> str:

@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from taxiway.predictions.join import label_window
-from taxiway.predictions.losses import Versions, losses_of
-from taxiway.rollout.observations import Counts, Values
+from taxiway.predictions.losses import Versions, answers_of, label_numbers, records_of, wrong
+from taxiway.rollout.observations import Counts
 from taxiway.rollout.plan import QualitySettings
 from taxiway.rollout.quality import BinaryQuality, RegressionQuality
 from taxiway.rollout.state import RolloutState
@@ -71,9 +69,9 @@ def truth_of(table: pa.Table, settings: QualitySettings, versions: Versions) -> 
     Raises:
         ConfigError: the output that is judged is not there.
     """
-    losses_of(table, settings, versions)  # raises when the output can't be told
-    champion, challenger = (_of(table, *who, "live") for who in (versions.champion, versions.challenger))
-    one, other = _pairs(champion, _of(table, *versions.challenger, "shadow"))
+    answers_of(table, settings.output)  # raises when the output can't be told, also where no row is of these versions
+    champion, challenger = (records_of(table, *who, "live") for who in (versions.champion, versions.challenger))
+    one, other = _pairs(champion, records_of(table, *versions.challenger, "shadow"))
     live = Compared(_quality(champion, settings), _quality(challenger, settings))
     return live, Compared(_quality(one, settings), _quality(other, settings))
 
@@ -114,11 +112,6 @@ def truth_lines(truth: Truth, state: RolloutState) -> Iterator[str]:
                 yield f"{name}, version {version}: {told} ({int(known['rows']):,} rows with ground truth)"
 
 
-def _of(table: pa.Table, variant: str, version: str, kind: Literal["live", "shadow"]) -> pa.Table:
-    wanted: Any = (pc.field("variant") == variant) & (pc.field("version") == version) & (pc.field("kind") == kind)
-    return table.filter(wanted)
-
-
 def _pairs(one: pa.Table, other: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The rows that both have, in one order."""
     keys = ["prediction_id", "row"]
@@ -131,31 +124,14 @@ def _pairs(one: pa.Table, other: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _quality(table: pa.Table, settings: QualitySettings) -> Quality:
+    answers = answers_of(table, settings.output)
     if settings.task == "classes":
-        return _right(table, settings)
-    labels, answers = _numbers(table["label_number"]), _numbers(_answers(table, settings.output))
+        known = wrong(table, answers)
+        known = known[np.isfinite(known)]
+        return Counts(len(known), len(known) - int(known.sum()))
+    labels, numbers = label_numbers(table), np.asarray(answers.to_numpy(zero_copy_only=False), np.float64)
     if settings.task == "binary":
-        usable = np.isin(labels, (0.0, 1.0)) & (answers >= 0) & (answers <= 1)
-        return BinaryQuality.of(labels[usable], answers[usable])
-    usable = np.isfinite(labels) & np.isfinite(answers)
-    return RegressionQuality.of(labels[usable], answers[usable])
-
-
-def _right(table: pa.Table, settings: QualitySettings) -> Counts:
-    """A wrong class is a loss of 1."""
-    if not table.num_rows:
-        return Counts()
-    who = str(table["variant"][0]), str(table["version"][0])
-    as_live = table.set_column(table.column_names.index("kind"), "kind", pa.repeat(pa.scalar("live"), table.num_rows))
-    unclipped = settings.model_copy(update={"largest_loss": 1.0})
-    wrong = losses_of(as_live, unclipped, Versions(who, who)).champion
-    return Counts(wrong.n, wrong.n - round(wrong.total))
-
-
-def _answers(table: pa.Table, output: str | None) -> Any:
-    name = output or next(it for it in table.column_names if it.startswith("output.")).removeprefix("output.")
-    return table[f"output.{name}"]
-
-
-def _numbers(column: Any) -> Values:
-    return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+        usable = np.isin(labels, (0.0, 1.0)) & (numbers >= 0) & (numbers <= 1)
+        return BinaryQuality.of(labels[usable], numbers[usable])
+    usable = np.isfinite(labels) & np.isfinite(numbers)
+    return RegressionQuality.of(labels[usable], numbers[usable])

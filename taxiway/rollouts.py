@@ -97,7 +97,7 @@ class Rollouts:
         """
         return self._change(by, lambda present: command(present, given, now, bounded(by, 100), bounded(reason, 300)))
 
-    def acting(self, state: RolloutState, act: Callable[[], None]) -> None:
+    def acting(self, state: RolloutState, act: Callable[[], object]) -> None:
         """Does what a state asks for while nobody can change it.
 
         Raises:

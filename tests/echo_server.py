@@ -12,7 +12,6 @@ from serve.http import HttpApplication
 from serve.http_protocol import Bounds, Connections
 from serve.listener import Listener
 from serve.people import people_routes
-from serve.recording import Recorder
 from serve.service import Service
 from serve.settings import EndpointSettings, ListenerSettings
 from serve.shadowing import Shadowing
@@ -73,8 +72,8 @@ class Served:
 @contextmanager
 def serving(models: Mapping[str, Model] = MODELS) -> Iterator[Served]:
     metrics = ServingMetrics()
-    endpoints, recorder = [_endpoint(name, model) for name, model in models.items()], Recorder()
-    service = Service(endpoints, metrics, Shadowing(metrics, recorder), 512, recorder)
+    endpoints = [_endpoint(name, model) for name, model in models.items()]
+    service = Service(endpoints, metrics, Shadowing(metrics, None), 512, None)
     served = Served(free_port(), free_port())
     http = HttpApplication("echo", service, BODY_BYTES, people_routes(service, None))
     connections = Connections(http, Bounds(BODY_BYTES, 100, 60, 60, 600), http.refused)

@@ -3,19 +3,16 @@
 import time
 from typing import Any
 
-import mlflow
 import numpy as np
-import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from taxiway.encoder import ColumnEncoder
-from taxiway.package import Lineage, ModelPackage, log_package
-from taxiway.registry import ModelVersion, Registry
+from taxiway.registry import ModelVersion
 from taxiway.settings import RegistrySettings
 from taxiway.signature import Array
-from tests.tiny_model import MODEL_COLUMNS, SIGNATURE, parcels
+from tests.tiny_model import MODEL_COLUMNS, parcels, register_fitted
 
 
 def truth(columns: dict[str, Array]) -> Array:
@@ -63,18 +60,4 @@ def register_as(
     settings: RegistrySettings, alias: str, fault: str = "none", iterations: int = 60, rows: int = 4_000
 ) -> ModelVersion:
     """Registers such a model and points an alias to it."""
-    registry = Registry(settings)
-    with mlflow.start_run(experiment_id=registry.experiment("parcel")) as run:
-        lineage = Lineage(
-            data_digest="0" * 64,
-            data_rows=rows,
-            code_revision="test",
-            run_id=run.info.run_id,
-            parameters={},
-            metrics={},
-        )
-        package = ModelPackage(signature=SIGNATURE, lineage=lineage)
-        uri = log_package(fitted(fault, iterations, rows), package, {"scikit-learn": sklearn.__version__})
-    version = registry.register("parcel", uri, run.info.run_id, {})
-    registry.point(alias, version)
-    return version
+    return register_fitted(settings, fitted(fault, iterations, rows), alias, rows=rows)

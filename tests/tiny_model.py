@@ -58,18 +58,25 @@ def registry_settings(folder: Path) -> RegistrySettings:
 
 def register(folder: Path, name: str = "parcel", seed: int = 0) -> ModelVersion:
     """Registers a freshly trained version as the champion."""
-    registry = Registry(registry_settings(folder))
+    return register_fitted(registry_settings(folder), train(seed), CHAMPION, name)
+
+
+def register_fitted(
+    settings: RegistrySettings, fitted: Pipeline, alias: str, name: str = "parcel", rows: int = 2_000
+) -> ModelVersion:
+    """Registers a fitted pipeline of the signature, and points an alias to it."""
+    registry = Registry(settings)
     with mlflow.start_run(experiment_id=registry.experiment(name)) as run:
         lineage = Lineage(
             data_digest="0" * 64,
-            data_rows=2_000,
+            data_rows=rows,
             code_revision="test",
             run_id=run.info.run_id,
             parameters={},
             metrics={},
         )
         package = ModelPackage(signature=SIGNATURE, lineage=lineage)
-        uri = log_package(train(seed), package, {"scikit-learn": sklearn.__version__})
+        uri = log_package(fitted, package, {"scikit-learn": sklearn.__version__})
     version = registry.register(name, uri, run.info.run_id, {})
-    registry.point(CHAMPION, version)
+    registry.point(alias, version)
     return version

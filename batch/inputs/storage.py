@@ -1,15 +1,15 @@
 """Where paths lie: local folders, S3 with patience, whatever else pyarrow and fsspec know."""
 
 import errno
-import os
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from taxiway.errors import ConfigError, JobError, TryLater
+from taxiway.storage import s3_filesystem
 
 _S3_ATTEMPTS = 10
 _CONNECT_S, _REQUEST_S = 5.0, 60.0
@@ -62,36 +62,11 @@ def _open(path: str) -> tuple[fs.FileSystem, str]:
         return _with_fsspec(path)
 
 
-def s3_options(path: str) -> dict[str, str]:
-    """What the query of an S3 URI and the environment say about region and endpoint."""
-    query = {key: values[0] for key, values in parse_qs(urlsplit(path).query).items()}
-    named = {
-        "region": query.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
-        "endpoint": query.get("endpoint_override")
-        or os.environ.get("AWS_ENDPOINT_URL_S3")
-        or os.environ.get("AWS_ENDPOINT_URL"),
-        "scheme": query.get("scheme"),
-    }
-    return {key: value for key, value in named.items() if value}
-
-
 def _s3(path: str) -> fs.S3FileSystem:
-    options = s3_options(path)
-    endpoint = options.get("endpoint")
-    region = options.get("region")
-    if region is None and endpoint is None:
-        try:
-            region = fs.resolve_s3_region(urlsplit(path).netloc)
-        except OSError as error:
-            raise ConfigError(f"{path}: the bucket's region is unknown ({error}); set AWS_REGION") from error
-    return fs.S3FileSystem(
-        region=region,
-        endpoint_override=endpoint.partition("://")[2] or endpoint if endpoint else None,
-        scheme="http" if options.get("scheme") == "http" or (endpoint or "").startswith("http:") else "https",
-        connect_timeout=_CONNECT_S,
-        request_timeout=_REQUEST_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS),
-    )
+    try:
+        return s3_filesystem(path, _S3_ATTEMPTS, _CONNECT_S, _REQUEST_S)
+    except OSError as error:
+        raise ConfigError(f"{path}: the bucket's region is unknown ({error}); set AWS_REGION") from error
 
 
 def _with_fsspec(path: str) -> tuple[fs.FileSystem, str]:

@@ -8,8 +8,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from batch.inputs.listing import FoundFile, Listing, list_files, partition_types
-from batch.inputs.storage import below, locate, s3_options
+from batch.inputs.storage import below, locate
 from taxiway.errors import ConfigError
+from taxiway.storage import s3_options
 
 _TABLES = ("delta", "iceberg")
 

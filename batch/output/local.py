@@ -25,9 +25,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from batch.inputs.storage import is_remote, locate
-from batch.output.store import Store, flush_folder
+from batch.output.store import Store
 from batch.output.workspace import PLAN, QUARANTINE, RUN, Workspace
 from taxiway.errors import ConfigError, JobError, OutputHeld
+from taxiway.storage import flush_folder
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from batch.inputs.storage import s3_options
 from taxiway.errors import ConfigError, TryLater
+from taxiway.storage import s3_endpoint, s3_options
 
 _REFUSED = ("AccessDenied", "403", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 _KEYS_A_CALL = 1_000
@@ -20,11 +20,8 @@ def client(uri: str) -> Any:
     except ImportError as error:
         raise ConfigError("output: writing to S3 needs boto3: pip install 'taxiway[s3]'") from error
     options = s3_options(uri)
-    endpoint = options.get("endpoint")
-    if endpoint and "://" not in endpoint:
-        endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
     patience = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 5, "mode": "standard"})
-    return boto3.client("s3", region_name=options.get("region"), endpoint_url=endpoint, config=patience)
+    return boto3.client("s3", region_name=options.get("region"), endpoint_url=s3_endpoint(options), config=patience)
 
 
 def asked(uri: str, ask: Callable[[], Any], refused: Sequence[str] = ()) -> Any:

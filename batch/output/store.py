@@ -2,21 +2,19 @@
 
 import hashlib
 import io
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pyarrow import fs
 
 from batch.inputs.storage import is_remote, locate
 from batch.output.s3_client import delete as delete_objects
+from taxiway.storage import written_aside
 
-WRITING = ".writing"
 _AT_A_TIME = 16
 
 
@@ -88,7 +86,8 @@ class Store:
         """
         system, inside = self._inside(path)
         if self.is_local:
-            with _local_file(Path(inside)) as target:
+            Path(inside).parent.mkdir(parents=True, exist_ok=True)
+            with written_aside(Path(inside)) as target:
                 yield Sink(target)
             return
         stream = system.open_output_stream(inside)
@@ -132,27 +131,3 @@ class Store:
         system, inside = self._inside(path)
         with suppress(FileNotFoundError):
             system.delete_file(inside)
-
-
-@contextmanager
-def _local_file(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
-    try:
-        with aside.open("wb") as target:
-            yield target
-            target.flush()
-            os.fsync(target.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def flush_folder(path: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

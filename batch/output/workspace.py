@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from batch.output.store import WRITING, Store
+from batch.output.store import Store
 from batch.pieces import PieceResult
+from taxiway.storage import WRITING
 
 QUARANTINE = "_quarantine"
 RUN = "_run"

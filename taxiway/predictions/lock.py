@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from taxiway.errors import OutputHeld
 from taxiway.predictions.storage import Storage
+from taxiway.storage import s3_endpoint, s3_options
 
 LEASE_S = 600.0
 _LOCK = "_compaction.lock"
@@ -62,11 +63,8 @@ class _Lease:
         import boto3
 
         split = urlsplit(location)
-        options = {key: values[0] for key, values in parse_qs(split.query).items()}
-        endpoint = options.get("endpoint_override")
-        if endpoint and "://" not in endpoint:
-            endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
-        self._s3 = boto3.client("s3", region_name=options.get("region"), endpoint_url=endpoint)
+        options = s3_options(location)
+        self._s3 = boto3.client("s3", region_name=options.get("region"), endpoint_url=s3_endpoint(options))
         self._where = {"Bucket": split.netloc, "Key": f"{unquote(split.path).strip('/')}/{_LOCK}".lstrip("/")}
         self._etag = ""
         self._renewed = 0.0

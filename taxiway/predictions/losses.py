@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from taxiway.errors import ConfigError
 from taxiway.predictions.join import label_window
+from taxiway.predictions.record import Kind
 from taxiway.rollout.judge_step import Losses
 from taxiway.rollout.observations import Moments, Values
 from taxiway.rollout.plan import QualitySettings
@@ -51,8 +52,9 @@ def losses_of(table: pa.Table, settings: QualitySettings, versions: Versions) ->
         return Losses()
     table = table.append_column("loss", pa.array(_row_losses(table, settings)))
     table = table.filter(pc.is_finite(table["loss"]))
-    champion, challenger = (_of(table, *who, "live") for who in (versions.champion, versions.challenger))
-    copies = _of(table, *versions.challenger, "shadow")
+    table = table.select(["variant", "version", "kind", "prediction_id", "row", "loss"])
+    champion, challenger = (records_of(table, *who, "live") for who in (versions.champion, versions.challenger))
+    copies = records_of(table, *versions.challenger, "shadow")
     pairs = champion.join(copies, ["prediction_id", "row"], join_type="inner", right_suffix=" of the copy")
     differences = _numbers(pairs, "loss of the copy") - _numbers(pairs, "loss")
     return Losses(
@@ -60,9 +62,10 @@ def losses_of(table: pa.Table, settings: QualitySettings, versions: Versions) ->
     )
 
 
-def _of(table: pa.Table, variant: str, version: str, kind: str) -> pa.Table:
+def records_of(table: pa.Table, variant: str, version: str, kind: Kind) -> pa.Table:
+    """Those of one version of a variant."""
     wanted: Any = (pc.field("variant") == variant) & (pc.field("version") == version) & (pc.field("kind") == kind)
-    return table.filter(wanted).select(["prediction_id", "row", "loss"])
+    return table.filter(wanted)
 
 
 def _numbers(table: pa.Table, column: str) -> Values:
@@ -71,11 +74,11 @@ def _numbers(table: pa.Table, column: str) -> Values:
 
 def _row_losses(table: pa.Table, settings: QualitySettings) -> Values:
     """Of each row, clipped; NaN where label or answer is missing or of another kind than the task's."""
-    answers = _answers(table, settings.output)
+    answers = answers_of(table, settings.output)
     if settings.task == "classes":
-        found = _wrong(table, answers)
+        found = wrong(table, answers)
     else:
-        labels, numbers = _label_numbers(table), np.asarray(answers.to_numpy(zero_copy_only=False), np.float64)
+        labels, numbers = label_numbers(table), np.asarray(answers.to_numpy(zero_copy_only=False), np.float64)
         if settings.task == "binary":
             usable = np.isin(labels, (0.0, 1.0)) & (numbers >= 0) & (numbers <= 1)
             found = np.full(len(labels), np.nan)
@@ -85,7 +88,12 @@ def _row_losses(table: pa.Table, settings: QualitySettings) -> Values:
     return np.asarray(np.minimum(found, settings.largest_loss), np.float64)
 
 
-def _answers(table: pa.Table, output: str | None) -> Any:
+def answers_of(table: pa.Table, output: str | None) -> Any:
+    """The column of the output that is judged.
+
+    Raises:
+        ConfigError: it is not in the log, or has to be named.
+    """
     outputs = [name.removeprefix("output.") for name in table.column_names if name.startswith("output.")]
     if output is None and len(outputs) > 1:
         raise ConfigError(f"rollout.checks.quality.output: say which of {', '.join(outputs)} is judged")
@@ -95,22 +103,25 @@ def _answers(table: pa.Table, output: str | None) -> Any:
     return table[f"output.{name}"].combine_chunks()
 
 
-def _label_numbers(table: pa.Table) -> Values:
+def label_numbers(table: pa.Table) -> Values:
     return np.asarray(table["label_number"].cast(pa.float64()).to_numpy(), np.float64)
 
 
-def _wrong(table: pa.Table, answers: Any) -> Values:
-    """1 where the answered class is not the true one. Of probabilities the answer is the likeliest class's position."""
+def wrong(table: pa.Table, answers: Any) -> Values:
+    """1 where the answered class is not the true one, NaN where one of them is missing.
+
+    Of probabilities the answer is the likeliest class's position.
+    """
     if pa.types.is_list(answers.type) or pa.types.is_fixed_size_list(answers.type):
         chosen = [None if row is None else float(np.argmax(row)) for row in answers.to_pylist()]
-        labels: list[Any] = _label_numbers(table).tolist()
+        labels: list[Any] = label_numbers(table).tolist()
     elif pa.types.is_string(answers.type) or pa.types.is_large_string(answers.type):
         chosen, labels = answers.to_pylist(), table["label_text"].to_pylist()
     else:
         chosen, labels = (
             [None if it is None else float(it) for it in answers.to_pylist()],
-            _label_numbers(table).tolist(),
+            label_numbers(table).tolist(),
         )
     missing = [one is None or other is None or other != other for one, other in zip(chosen, labels, strict=True)]
-    wrong = np.array([float(one != other) for one, other in zip(chosen, labels, strict=True)])
-    return np.where(missing, np.nan, wrong)
+    differs = np.array([float(one != other) for one, other in zip(chosen, labels, strict=True)])
+    return np.where(missing, np.nan, differs)

@@ -1,23 +1,21 @@
 """Files of the prediction log below a local folder or an S3 prefix: each is there as a whole or not at all."""
 
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pyarrow import fs
 
 from taxiway.errors import ConfigError, JobError
+from taxiway.storage import WRITING, flush_folder, s3_filesystem, written_aside
 
 _S3_ATTEMPTS = 5
 _CONNECT_S, _REQUEST_S = 5.0, 30.0
 _LOOKS = 20
-_WRITING = ".writing"
 Read = TypeVar("Read")
 
 
@@ -27,20 +25,7 @@ class Vanished(FileNotFoundError):
 
 @lru_cache(maxsize=16)
 def _s3(bucket: str, query: str) -> fs.S3FileSystem:
-    options = {key: values[0] for key, values in parse_qs(query).items()}
-    endpoint = (
-        options.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    )
-    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    plain = options.get("scheme") == "http" or (endpoint or "").startswith("http:")
-    return fs.S3FileSystem(
-        region=region or (None if endpoint else fs.resolve_s3_region(bucket)),
-        endpoint_override=endpoint.partition("://")[2] or endpoint if endpoint else None,
-        scheme="http" if plain else "https",
-        connect_timeout=_CONNECT_S,
-        request_timeout=_REQUEST_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS),
-    )
+    return s3_filesystem(f"s3://{bucket}?{query}", _S3_ATTEMPTS, _CONNECT_S, _REQUEST_S)
 
 
 @dataclass(frozen=True)
@@ -112,7 +97,7 @@ class Storage:
 
     def sweep(self, before_s: float) -> None:
         """Removes what a writer that was killed has begun locally before a moment, in seconds since 1970."""
-        for path in self.folder.rglob(f".*{_WRITING}") if self.is_local else ():
+        for path in self.folder.rglob(f".*{WRITING}") if self.is_local else ():
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before_s:
                     path.unlink()
@@ -171,17 +156,9 @@ def until_nothing_vanishes(read: Callable[[], Read]) -> Read:
 
 def _write_local(path: Path, content: Any) -> None:
     _make_folder(path.parent)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_WRITING}")
-    try:
-        with aside.open("wb") as target:
-            target.write(content)
-            target.flush()
-            os.fsync(target.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
+    with written_aside(path) as target:
+        target.write(content)
+    flush_folder(path.parent)
 
 
 def _make_folder(path: Path) -> None:
@@ -190,12 +167,4 @@ def _make_folder(path: Path) -> None:
         return
     _make_folder(path.parent)
     path.mkdir(exist_ok=True)
-    _flush_folder(path.parent)
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush_folder(path.parent)

@@ -140,7 +140,7 @@ def _apart(shadow: Tally) -> Measure | None:
 
 def _one_apart(shadow: Tally, output: str, alpha: float) -> Interval:
     n, total, squares = shadow.moments(f"difference/{output}")
-    if shadow.below(f"difference/{output}/bin/"):
+    if f"difference/{output}/pairs" in shadow.numbers:  # of numbers
         return mean(Moments(n, total, squares), alpha)
     return proportion(Counts(n, int(total)), alpha)
 

@@ -1,7 +1,7 @@
 """What each process of the replicas has told last: repeated, lost and late messages count once."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from taxiway.rollout.tally import Numbers, Stream, Tally
@@ -37,6 +37,10 @@ class Ledger:
         if last < 0 and started_s < self.began_s:
             self.before[process] = dict(streams)
         self.told[process] = message, known | dict(streams)
+
+    def forget_others(self, processes: Container[str]) -> None:
+        """Keeps what these processes have told."""
+        self.told = {name: told for name, told in self.told.items() if name in processes}
 
     def begin(self, now_s: float) -> None:
         """From here on only what comes counts."""

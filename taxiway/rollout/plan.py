@@ -28,6 +28,12 @@ class StepSettings(Settings):
             raise ValueError("max_s must be more than min_s")
         return self
 
+    @property
+    def shares(self) -> str:
+        """For people: `100% copies, 5% live`."""
+        told = (("copies", self.shadow), ("live", self.weight))
+        return ", ".join(f"{share:g}% {kind}" for kind, share in told if share)
+
 
 class ErrorsSettings(Settings):
     """Of requests: how many end with an error of the variant's own making."""

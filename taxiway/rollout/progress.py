@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from taxiway.errors import ConfigError
 from taxiway.rollout.plan import RolloutSettings
-from taxiway.rollout.state import EVENTS, Event, RolloutState
+from taxiway.rollout.state import EVENTS, UNDECIDED, Event, RolloutState
 from taxiway.rollout.verdict import Verdict
 
+CHAMPION_ALIAS, CHALLENGER_ALIAS = "champion", "challenger"
 CONTROLLER = "controller"
 Command = Literal["pause", "resume", "promote", "abort"]
 COMMANDS: tuple[Command, ...] = ("pause", "resume", "promote", "abort")
@@ -68,9 +69,6 @@ def start(
     )
 
 
-CHAMPION_ALIAS, CHALLENGER_ALIAS = "champion", "challenger"
-
-
 def decide(state: RolloutState, facts: Facts, now: datetime) -> RolloutState | None:
     """The next state; None while there is nothing to change.
 
@@ -120,8 +118,8 @@ def command(state: RolloutState, given: Command, now: datetime, by: str, reason:
     possible: dict[Command, tuple[str, ...]] = {
         "pause": ("running",),
         "resume": ("paused", "holding"),
-        "promote": ("running", "paused", "holding"),
-        "abort": ("running", "paused", "holding"),
+        "promote": UNDECIDED,
+        "abort": UNDECIDED,
     }
     if state.phase not in possible[given]:
         how = f"{state.phase} ({state.outcome})" if state.outcome else state.phase
@@ -144,9 +142,8 @@ def _onward(state: RolloutState, now: datetime, told: str, verdict: Verdict | No
     if following == len(state.plan.steps):
         change = {"phase": "promoting", "outcome": "promoted", "reason": told}
         return moved_to(state, now, "promoting", told, verdict, by, **change)
-    step = state.plan.steps[following]
-    shares = [f"{share:g}% {kind}" for kind, share in (("shadow", step.shadow), ("live", step.weight)) if share]
-    where = f"{told}; step {following + 1} of {len(state.plan.steps)}: {', '.join(shares)}"
+    shares = state.plan.steps[following].shares
+    where = f"{told}; step {following + 1} of {len(state.plan.steps)}: {shares}"
     return moved_to(state, now, "step", where, verdict, by, phase="running", step=following, step_began=now)
 
 

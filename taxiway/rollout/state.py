@@ -14,6 +14,7 @@ from taxiway.traffic import TrafficSettings, only, sentences
 
 Phase = Literal["running", "paused", "holding", "promoting", "rolling_back", "ended"]
 Outcome = Literal["promoted", "rolled_back", "aborted", "superseded"]
+UNDECIDED: tuple[Phase, ...] = ("running", "paused", "holding")
 EVENTS = 60
 
 
@@ -67,6 +68,11 @@ class RolloutState(Settings):
         if self.phase in ("rolling_back", "ended"):
             return only(self.plan.champion)
         return self.plan.traffic(self.step)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether its steps are measured still, and it may go on, go back or wait."""
+        return self.phase in UNDECIDED
 
     @property
     def is_over(self) -> bool:

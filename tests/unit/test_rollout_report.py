@@ -1,7 +1,6 @@
 """The page about a rollout: it is HTML, it says what was decided, and no text of anybody breaks it."""
 
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,43 +14,13 @@ from taxiway.rollout_report import report, report_of
 from taxiway.rollout_series import Look, read_series, series_path
 from taxiway.rollout_told import decision, lasting, seen, spans
 from taxiway.rollout_truth import Compared, Truth
+from tests.outline import Outline
 from tests.rollout_records import ALIASES, BEGAN, PLAN, after, begun, recorded
 
 HOSTILE = "</style></title><script>alert('\"&')</script><img src=x onerror=alert(1)>\nb\udc80"
 CHAMPION = BinaryQuality.of([0, 1, 0, 1], [0.2, 0.4, 0.6, 0.7])
 CHALLENGER = BinaryQuality.of([0, 1, 0, 1], [0.1, 0.6, 0.4, 0.9])
 TRUTH = Truth(Compared(CHAMPION, CHALLENGER), Compared(CHAMPION, CHALLENGER), 1_234, 5, 6)
-
-
-class Outline(HTMLParser):
-    """What a browser finds, and that every element is closed."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.words: list[str] = []
-        self.feed(markup)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 Recorded = tuple[RolloutState, tuple[Look, ...], Path]
