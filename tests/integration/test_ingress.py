@@ -497,3 +497,11 @@ def test_check_says_in_one_sentence_what_is_wrong_with_a_serve_file(
     for change, arguments, complaint in cases:
         status, text = check(change, arguments)
         assert (status, text.count("\n"), complaint in text, "secret" in text) == (2, 1, True, False), text
+
+
+def test_nothing_is_recorded_where_nobody_wants_to_know(folder: Path) -> None:
+    ingress = start(settings(folder, free_port()))
+    try:
+        assert "recording" not in {thread.name for thread in threading.enumerate()}
+    finally:
+        ingress.drain()
