@@ -15,8 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taxiway.alarms import Details, RaisedAlarm, Reason
 from taxiway.errors import ConfigError, RegistryError, TaxiwayError
+from taxiway.rollout.experiment_state import ExperimentState
 from taxiway.rollout.plan import RolloutSettings
 from taxiway.rollout.progress import Command
+from taxiway.rollout.readout import Readout
 from taxiway.rollout.state import RolloutState
 from taxiway.settings import Settings
 from taxiway.traffic import TrafficSettings, TrafficState, sentences
@@ -36,15 +38,22 @@ class AlarmCall(Settings):
 
 
 class RolloutCall(Settings):
-    """What somebody asks of the rollout that is under way."""
+    """What somebody asks of the rollout or the experiment that is under way."""
 
-    reason: str = Field(default="", max_length=300, description="why; the rollout keeps it")
+    reason: str = Field(default="", max_length=300, description="why; it is kept")
 
 
 class StartCall(Settings):
     """A rollout of the present challenger."""
 
     plan: RolloutSettings | None = Field(default=None, description="instead of the endpoint's own")
+
+
+class ExperimentAnswer(Settings):
+    """An experiment, and what was last said of it."""
+
+    state: ExperimentState
+    readout: Readout | None
 
 
 class AdminBackend(Protocol):
@@ -70,6 +79,12 @@ class AdminBackend(Protocol):
 
     async def command_rollout(self, endpoint: str, command: Command, by: str, reason: str) -> RolloutState: ...
 
+    async def experiment(self, endpoint: str) -> ExperimentAnswer | None: ...
+
+    async def experiment_report(self, endpoint: str) -> str: ...
+
+    async def stop_experiment(self, endpoint: str, by: str, reason: str) -> ExperimentState: ...
+
 
 def admin_app(backend: AdminBackend, token: str) -> FastAPI:
     """The application below `/admin/`.
@@ -93,6 +108,7 @@ def admin_app(backend: AdminBackend, token: str) -> FastAPI:
     app.exception_handler(Exception)(_internal)
     _add_routes(app, backend)
     _add_rollout_routes(app, backend)
+    _add_experiment_routes(app, backend)
     return app
 
 
@@ -164,6 +180,25 @@ def _add_rollout_routes(app: FastAPI, backend: AdminBackend) -> None:
     ) -> RolloutState:
         """Pauses, resumes, promotes or aborts it."""
         return await backend.command_rollout(name, command, taxiway_by or _caller(request), call.reason)
+
+
+def _add_experiment_routes(app: FastAPI, backend: AdminBackend) -> None:
+    @app.get("/admin/endpoints/{name}/experiment")
+    async def experiment(name: str) -> ExperimentAnswer | None:
+        """The experiment that is running, or the last one; null while there was none."""
+        return await backend.experiment(name)
+
+    @app.get("/admin/endpoints/{name}/experiment/report", response_class=HTMLResponse)
+    async def report(name: str) -> HTMLResponse:
+        """A page about it."""
+        return HTMLResponse(await backend.experiment_report(name))
+
+    @app.post("/admin/endpoints/{name}/experiment/stop")
+    async def stop(
+        name: str, call: RolloutCall, request: Request, taxiway_by: str | None = Header(None, max_length=100)
+    ) -> ExperimentState:
+        """Ends it; the traffic goes back to what is declared."""
+        return await backend.stop_experiment(name, taxiway_by or _caller(request), call.reason)
 
 
 class _Authorized:

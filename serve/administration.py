@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from serve.admin import AlarmCall
+from serve.admin import AlarmCall, ExperimentAnswer
 from serve.endpoint import Endpoint
 from serve.live import Live, model_names
 from serve.loading import uris
@@ -13,8 +13,10 @@ from serve.service import Service
 from serve.traffic import LiveTable, live_table
 from taxiway.alarms import Alarm, RaisedAlarm, raise_alarm
 from taxiway.errors import ConfigError, NotFound
+from taxiway.experiments import Experiments
 from taxiway.predictions.settings import PredictionLogSettings
 from taxiway.registry import Registry, model_name
+from taxiway.rollout.experiment_state import ExperimentState
 from taxiway.rollout.plan import RolloutSettings
 from taxiway.rollout.progress import Command
 from taxiway.rollout.state import RolloutState
@@ -102,9 +104,43 @@ class Administration:
         model = model_name(uris(settings.all_variants[0])[0])
         return Rollouts(self._registry, self._application, endpoint, model)
 
+    async def experiment(self, endpoint: str) -> ExperimentAnswer | None:
+        return await asyncio.to_thread(_answer, self._experiments(endpoint))
+
+    async def experiment_report(self, endpoint: str) -> str:
+        return await asyncio.to_thread(_experiment_page, self._experiments(endpoint))
+
+    async def stop_experiment(self, endpoint: str, by: str, reason: str) -> ExperimentState:
+        stopped = await asyncio.to_thread(self._experiments(endpoint).stop, datetime.now(UTC), by, reason)
+        self._live.wake()
+        return stopped
+
+    def _experiments(self, endpoint: str) -> Experiments:
+        """Raises ConfigError where the endpoint's file has no experiment."""
+        settings = self._service.endpoint(endpoint).settings
+        if settings.experiment is None:
+            raise ConfigError(f"{endpoint} has no experiment; add the key `experiment` to it in the serve file")
+        model = model_name(uris(settings.all_variants[0])[0])
+        return Experiments(self._registry, self._application, endpoint, model)
+
     def _table(self, endpoint: str) -> LiveTable:
         settings = self._service.endpoint(endpoint).settings
         return live_table(self._registry, self._application, settings, self._live.declared)
+
+
+def _answer(experiments: Experiments) -> ExperimentAnswer | None:
+    state = experiments.read()
+    return None if state is None else ExperimentAnswer(state=state, readout=experiments.readout())
+
+
+def _experiment_page(experiments: Experiments) -> str:
+    """Raises NotFound when there was none."""
+    from taxiway.experiment_page import page  # matplotlib stays out of replicas that are never asked
+
+    state = experiments.read()
+    if state is None:
+        raise NotFound("there was no experiment yet")
+    return page(state, experiments.readout())
 
 
 def alarmed(endpoint: Endpoint, call: AlarmCall, by: str, at: datetime) -> RaisedAlarm:

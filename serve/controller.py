@@ -1,4 +1,4 @@
-"""The controller of rollouts: one replica that hears of every answer and moves traffic and aliases."""
+"""The controller of rollouts and experiments: one replica that hears of every answer, and moves traffic and aliases."""
 
 import logging
 import os
@@ -8,14 +8,20 @@ from functools import partial
 
 from ray import serve
 
+from serve.experimenter import Experimenter
 from serve.judge import Judgement
 from serve.keeper import Keeper
-from serve.notice import announce
+from serve.notice import announce, announce_experiment
 from serve.reports import Report
-from serve.settings import ServeSettings
+from serve.settings import EndpointSettings, ServeSettings
 from taxiway.errors import RegistryError, TaxiwayError
+from taxiway.predictions.outcomes import read_outcomes
+from taxiway.predictions.settings import PredictionLogSettings
 from taxiway.registry import Registry
+from taxiway.rollout.experiment_state import ExperimentState
+from taxiway.rollout.observations import Moments
 from taxiway.settings import home
+from taxiway.telemetry.experiments import ExperimentMetrics
 from taxiway.telemetry.rollouts import RolloutMetrics
 
 _log = logging.getLogger(__name__)
@@ -24,7 +30,7 @@ TICK_S = 1.0
 
 
 class RolloutController:
-    """Ray Serve keeps one of them; `serve.app` deploys it where an endpoint has a rollout.
+    """Ray Serve keeps one of them; `serve.app` deploys it where an endpoint has a rollout or an experiment.
 
     Its thread looks every second. What it must not forget lies in the registry and, of what was measured, in
     `${TAXIWAY_HOME}/rollouts`.
@@ -32,21 +38,15 @@ class RolloutController:
 
     def __init__(self, settings: ServeSettings, home_folder: str) -> None:
         os.environ["TAXIWAY_HOME"] = home_folder
-        self._metrics = RolloutMetrics()
+        self._metrics, self._experiment_metrics = RolloutMetrics(), ExperimentMetrics()
         application = serve.get_replica_context().app_name
         registry = Registry(settings.registry)
-        self._keepers = {
-            endpoint.name: Keeper(
-                registry,
-                application,
-                endpoint,
-                Judgement(endpoint.name, settings.predictions, endpoint.split_by is None),
-                partial(announce, webhook=endpoint.rollout.webhook),
-                home() / "rollouts",
-            )
-            for endpoint in settings.endpoints
-            if endpoint.rollout is not None
-        }
+        self._keepers: dict[str, Keeper | Experimenter] = {}
+        for endpoint in settings.endpoints:
+            if endpoint.rollout is not None:
+                self._keepers[endpoint.name] = _keeper(registry, application, endpoint, settings.predictions)
+            elif endpoint.experiment is not None and settings.predictions is not None:
+                self._keepers[endpoint.name] = _experimenter(registry, application, endpoint, settings.predictions)
         self._away: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollouts", daemon=True)
@@ -70,15 +70,43 @@ class RolloutController:
             for name, keeper in self._keepers.items():
                 self._tick(name, keeper)
 
-    def _tick(self, name: str, keeper: Keeper) -> None:
+    def _tick(self, name: str, keeper: Keeper | Experimenter) -> None:
         try:
-            state = keeper.tick(datetime.now(UTC))
+            self._look(keeper)
             self._away.discard(name)
-            if state is not None:
-                self._metrics.seen(state, keeper.verdict)
         except RegistryError as error:
             if name not in self._away:
-                _log.warning("the rollout of %s stands still until the registry answers: %s", name, error)
+                _log.warning("the traffic of %s stands still until the registry answers: %s", name, error)
             self._away.add(name)
         except Exception:  # noqa: BLE001 - the next tick looks again
-            _log.exception("looking after the rollout of %s failed", name)
+            _log.exception("looking after the traffic of %s failed", name)
+
+    def _look(self, keeper: Keeper | Experimenter) -> None:
+        now = datetime.now(UTC)
+        if isinstance(keeper, Keeper):
+            rollout = keeper.tick(now)
+            if rollout is not None:
+                self._metrics.seen(rollout, keeper.verdict)
+        else:
+            experiment = keeper.tick(now)
+            if experiment is not None:
+                self._experiment_metrics.seen(experiment, keeper.readout)
+
+
+def _keeper(
+    registry: Registry, application: str, endpoint: EndpointSettings, log: PredictionLogSettings | None
+) -> Keeper:
+    judge = Judgement(endpoint.name, log, endpoint.split_by is None)
+    webhook = endpoint.rollout.webhook if endpoint.rollout else None
+    return Keeper(registry, application, endpoint, judge, partial(announce, webhook=webhook), home() / "rollouts")
+
+
+def _experimenter(
+    registry: Registry, application: str, endpoint: EndpointSettings, log: PredictionLogSettings
+) -> Experimenter:
+    def outcomes(state: ExperimentState, now: datetime) -> dict[str, Moments]:
+        return read_outcomes(log.location, endpoint.name, state.began, now, state.plan.metric, state.versions)
+
+    webhook = endpoint.experiment.webhook if endpoint.experiment else None
+    announced = partial(announce_experiment, webhook=webhook)
+    return Experimenter(registry, application, endpoint, outcomes, announced, home() / "rollouts")

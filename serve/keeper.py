@@ -1,17 +1,16 @@
 """Carries out the rollouts of one endpoint: look, decide, write it down, act on it."""
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from serve.heard import Heard
 from serve.kept_ledger import KeptLedger
 from serve.loading import uris
-from serve.reports import EndpointReport, Report
+from serve.reports import Report
 from serve.series import Series
 from serve.settings import EndpointSettings
 from serve.traffic import LiveTable
@@ -25,10 +24,8 @@ from taxiway.rollout.tally import Stream, Tally
 from taxiway.rollout.verdict import Verdict
 from taxiway.rollout_series import Measured
 from taxiway.rollouts import Outdated, Rollouts, new_identity
-from taxiway.traffic import Override, TrafficSettings, digest, effective, only, parse_override, tag_name
+from taxiway.traffic import Override, TrafficSettings, digest, effective, parse_override, tag_name
 
-RECENT_S = 10.0
-"""A replica that has told nothing for so long is gone, or will ask the registry when it comes back."""
 LOADING_S = 30.0
 """A challenger that fails to load for so long has failed."""
 
@@ -78,21 +75,15 @@ class Keeper:
         self._model = model_name(uris(settings.all_variants[0])[0])
         self.rollouts = Rollouts(registry, application, settings.name, self._model)
         self._kept = KeptLedger(folder / application / f"{settings.name}.json")
-        self._step, self._ledger = self._kept.read()
+        self._step, ledger = self._kept.read()
+        self._heard = Heard(settings.name, settings.all_variants[0].name, ledger)
         self._series = Series(folder, application, settings.name)
-        self._reports: dict[str, tuple[float, EndpointReport]] = {}
-        self._lock = threading.Lock()
         self._applied: tuple[str, str] | None = None
-        self._last_declared = only(settings.all_variants[0].name)
         self.verdict: Verdict | None = None
 
     def take(self, report: Report) -> None:
         """What a replica has told."""
-        own = {stream: it for stream, it in report.streams.items() if stream.endpoint == self._settings.name}
-        with self._lock:
-            self._ledger.take(report.process, report.started_s, report.number, own)
-            if (endpoint := report.endpoints.get(self._settings.name)) is not None:
-                self._reports[report.process] = time.monotonic(), endpoint
+        self._heard.take(report)
 
     def tick(self, now: datetime) -> RolloutState | None:
         """Looks once, and does what is to be done; the rollout as it is then.
@@ -122,9 +113,7 @@ class Keeper:
                 self._series.add(state, now, None)
         with suppress(Outdated):
             self._bring_about(state, live, now)
-        with self._lock:
-            ledger = self._ledger.dump()
-        self._kept.write(self._step, ledger)
+        self._kept.write(self._step, self._heard.dump())
         return state
 
     def _record(self, state: RolloutState, now: datetime, always: bool) -> None:
@@ -154,18 +143,15 @@ class Keeper:
         """Begins to count when every replica splits the traffic as asked: what came before is of another step."""
         if self._is_open(state) or state.phase != "running" or not self._is_applied(state):
             return
-        with self._lock:
-            if not self._step.startswith(state.id):
-                # What the dead have told is of no interest to another rollout.
-                self._ledger.forget_others(self._reports)
-            self._ledger.begin(now.timestamp())
-            self._step = _key(state)
+        self._heard.begin(now.timestamp(), of_another_kind=not self._step.startswith(state.id))
+        self._step = _key(state)
 
     def _is_applied(self, state: RolloutState) -> bool:
         """Whether all replicas have the challenger's version and the step's traffic."""
-        recent, wanted = self._recent(), digest(state.traffic)
-        loaded = all(it.versions.get(state.plan.challenger) == state.challenger_version for it in recent)
-        return bool(recent) and loaded and all(digest(it.traffic) == wanted for it in recent)
+        if not self._heard.all_split_like(state.traffic):
+            return False
+        wanted = state.challenger_version
+        return all(it.versions.get(state.plan.challenger) == wanted for it in self._heard.recent())
 
     def _is_open(self, state: RolloutState) -> bool:
         return self._step == _key(state)
@@ -178,15 +164,13 @@ class Keeper:
             Stream(name, plan.challenger, state.challenger_version, "live"),
             Stream(name, plan.challenger, state.challenger_version, "shadow"),
         )
-        with self._lock:
-            champion, challenger, shadow = (self._ledger.observed(stream) for stream in streams)
+        champion, challenger, shadow = self._heard.observed(streams)
         return champion, challenger, shadow
 
     def answered(self, state: RolloutState) -> int:
         """How many live requests the challenger's version has answered, as far as the ledger goes back."""
         stream = Stream(self._settings.name, state.plan.challenger, state.challenger_version, "live")
-        with self._lock:
-            return sum(Tally(it[stream]).requests for _, it in self._ledger.told.values() if stream in it)
+        return self._heard.ever_answered(stream)
 
     def _measure(self, state: RolloutState, now: datetime) -> Verdict | None:
         if not state.is_undecided:
@@ -194,7 +178,7 @@ class Keeper:
         elapsed_s = (now - state.step_began).total_seconds()
         if self._is_open(state):
             return self._judge(state, *self.tallies(state), elapsed_s)
-        errors = {it.errors[state.plan.challenger] for it in self._recent() if state.plan.challenger in it.errors}
+        errors = {it.errors[state.plan.challenger] for it in self._heard.recent() if state.plan.challenger in it.errors}
         if errors and elapsed_s > LOADING_S:
             told = f"version {state.challenger_version} can't be loaded: {min(errors)}"
             return Verdict("failed", True, (), (told,))
@@ -203,7 +187,7 @@ class Keeper:
     def _facts(self, state: RolloutState, live: LiveModel) -> Facts:
         override = self._override(live)
         foreign = None
-        if override is not None and override.by != state.by and not _is_before(override, state.step_began):
+        if override is not None and override.by != state.by and not override.is_older_than(state.step_began):
             foreign = override.by
         elif override is None and self._applied == (state.id, digest(state.traffic)):
             foreign = "somebody"
@@ -211,7 +195,7 @@ class Keeper:
 
     def _settled(self, state: RolloutState, live: LiveModel) -> bool:
         """Whether the registry and every replica are where the phase leads."""
-        recent = self._recent()
+        recent = self._heard.recent()
         if state.phase == "promoting":
             wanted = state.challenger_version
             if live.aliases.get(CHAMPION) != wanted:
@@ -265,39 +249,21 @@ class Keeper:
             with suppress(Exception):  # whoever listens must not stop a rollout
                 self._announce(state, event)
 
-    def _recent(self) -> list[EndpointReport]:
-        with self._lock:
-            now = time.monotonic()
-            self._reports = {name: it for name, it in self._reports.items() if now - it[0] < RECENT_S}
-            return [report for _, report in self._reports.values()]
-
     def _override(self, live: LiveModel) -> Override | None:
         try:
             return parse_override(live.tags.get(tag_name(self._application, self._settings.name)))
         except ConfigError:
             return None  # then what the state asks for is written over it
 
-    def _declared(self) -> TrafficSettings:
-        """As the replicas know it from the deployed file."""
-        if recent := self._recent():
-            self._last_declared = recent[-1].declared
-        return self._last_declared
-
     def _effective(self, live: LiveModel) -> TrafficSettings:
-        return effective(self._declared(), self._override(live))
+        return effective(self._heard.declared(), self._override(live))
 
     def _table(self) -> LiveTable:
         names = tuple(variant.name for variant in self._settings.all_variants)
-        return LiveTable(self._registry, self._model, self._application, self._settings.name, names, self._declared())
+        return LiveTable(
+            self._registry, self._model, self._application, self._settings.name, names, self._heard.declared()
+        )
 
 
 def _key(state: RolloutState) -> str:
     return f"{state.id} {state.step} {state.step_began.isoformat()}"
-
-
-def _is_before(override: Override, moment: datetime) -> bool:
-    try:
-        set_at = datetime.fromisoformat(override.set_at)
-    except ValueError:
-        return True
-    return set_at.astimezone(UTC) < moment.astimezone(UTC).replace(microsecond=0)

@@ -7,6 +7,7 @@ import time
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from taxiway.rollout.experiment_state import ExperimentState
 from taxiway.rollout.state import Event, RolloutState
 
 _log = logging.getLogger("taxiway.rollout")
@@ -33,6 +34,27 @@ def announce(state: RolloutState, event: Event, webhook: str | None = None) -> N
     _log.info(json.dumps(fields, ensure_ascii=False))
     if webhook is not None:
         body = json.dumps({"text": slack_text(state, event), **fields}, ensure_ascii=False).encode()
+        threading.Thread(target=post, args=(webhook, body), name="webhook", daemon=True).start()
+
+
+def announce_experiment(state: ExperimentState, event: Event, webhook: str | None = None) -> None:
+    """As `announce`."""
+    fields = {
+        "event": f"experiment.{event.what}",
+        "endpoint": state.endpoint,
+        "experiment": state.id,
+        "name": state.plan.name,
+        "weights": state.weights,
+        "by": event.by,
+        "told": event.told,
+        "at": event.at.isoformat(),
+    }
+    _log.info(json.dumps(fields, ensure_ascii=False))
+    if webhook is not None:
+        text = (
+            f":test_tube: *{state.endpoint}*: experiment {state.plan.name} – *{event.what}* ({event.by})\n{event.told}"
+        )
+        body = json.dumps({"text": text, **fields}, ensure_ascii=False).encode()
         threading.Thread(target=post, args=(webhook, body), name="webhook", daemon=True).start()
 
 

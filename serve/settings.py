@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from taxiway.graph import GraphSettings
 from taxiway.predictions.settings import PredictionLogSettings
+from taxiway.rollout.experiment import ExperimentSettings, ValueMetric
 from taxiway.rollout.plan import RolloutSettings
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
 from taxiway.traffic import TrafficSettings, check
@@ -161,6 +162,9 @@ class EndpointSettings(RunSettings):
     shadow: ShadowSettings = ShadowSettings()
     timeout_s: float | None = Field(default=None, gt=0, description="instead of limits.timeout_s")
     rollout: RolloutSettings | None = Field(default=None, description="how a challenger becomes champion")
+    experiment: ExperimentSettings | None = Field(
+        default=None, description="which variant is the best; instead of a rollout"
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> "EndpointSettings":
@@ -186,6 +190,20 @@ class EndpointSettings(RunSettings):
             raise ValueError(f"endpoint {self.name!r}: rollout: champion and challenger must be of one model")
         if self.variants[0].name != self.rollout.champion:
             raise ValueError(f"endpoint {self.name!r}: rollout: the champion must be the first variant, the baseline")
+        return self
+
+    @model_validator(mode="after")
+    def _can_experiment(self) -> "EndpointSettings":
+        if self.experiment is None:
+            return self
+        if self.rollout is not None:
+            raise ValueError(f"endpoint {self.name!r}: give either rollout or experiment: both split its traffic")
+        if len(self.variants) < 2:
+            raise ValueError(f"endpoint {self.name!r}: experiment needs at least two variants")
+        try:
+            self.experiment.shares(tuple(variant.name for variant in self.variants))
+        except ValueError as error:
+            raise ValueError(f"endpoint {self.name!r}: experiment.{error}") from error
         return self
 
     @property
@@ -243,7 +261,20 @@ class ServeSettings(FileSettings):
                 raise ValueError(
                     f"endpoint {endpoint.name!r}: rollout.checks.quality needs ground truth; add `predictions: {{}}`"
                 )
+            self._check_experiment(endpoint)
         return self
+
+    def _check_experiment(self, endpoint: EndpointSettings) -> None:
+        if endpoint.experiment is None:
+            return
+        if self.predictions is None or not self.predictions.enabled:
+            raise ValueError(f"endpoint {endpoint.name!r}: experiment needs ground truth; add `predictions: {{}}`")
+        metric = endpoint.experiment.metric
+        if isinstance(metric, ValueMetric) and metric.without_feedback == "zero" and self.predictions.sample < 1:
+            raise ValueError(
+                f"endpoint {endpoint.name!r}: experiment.metric.without_feedback: zero needs every answer in the log; "
+                "set predictions.sample to 1"
+            )
 
 
 class LiveSettings(FileSettings):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -40,6 +41,14 @@ class Override(Settings):
     over: str = Field(description="digest of the declared traffic that it stands in for")
     set_at: str = Field(description="ISO 8601")
     by: str
+
+    def is_older_than(self, moment: datetime) -> bool:
+        """By whole seconds; what was not set by us may have no readable moment, and counts as old."""
+        try:
+            set_at = datetime.fromisoformat(self.set_at)
+        except ValueError:
+            return True
+        return set_at.astimezone(UTC) < moment.astimezone(UTC).replace(microsecond=0)
 
 
 class TrafficState(Settings):

@@ -50,7 +50,7 @@ def losses_of(table: pa.Table, settings: QualitySettings, versions: Versions) ->
     """
     if not table.num_rows:
         return Losses()
-    table = table.append_column("loss", pa.array(_row_losses(table, settings)))
+    table = table.append_column("loss", pa.array(row_losses(table, settings)))
     table = table.filter(pc.is_finite(table["loss"]))
     table = table.select(["variant", "version", "kind", "prediction_id", "row", "loss"])
     champion, challenger = (records_of(table, *who, "live") for who in (versions.champion, versions.challenger))
@@ -72,7 +72,7 @@ def _numbers(table: pa.Table, column: str) -> Values:
     return np.asarray(table[column].to_numpy(), np.float64)
 
 
-def _row_losses(table: pa.Table, settings: QualitySettings) -> Values:
+def row_losses(table: pa.Table, settings: QualitySettings) -> Values:
     """Of each row, clipped; NaN where label or answer is missing or of another kind than the task's."""
     answers = answers_of(table, settings.output)
     if settings.task == "classes":
