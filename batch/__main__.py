@@ -1,4 +1,5 @@
-"""`python -m batch CONFIG`: scores files and tables with a registered model, each row once.
+"""`python -m batch CONFIG`: scores files and tables with a registered model, each row once. A config with the key
+`feedback` instead of `model` takes files of labels as ground truth.
 
 Exit status: 0 done, or done already; 1 failed; 2 the settings, the input or the output can't be used; 3 too many
 rows were rejected; 4 another job writes to the output; 75 a storage, the registry or the cluster is away, the same
@@ -9,40 +10,59 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from batch.events import Observers
 from batch.exit_status import DONE, exit_status
+from batch.feedback_settings import FeedbackSettings
 from batch.job import Options, run
 from batch.moments import parse_date
 from batch.observers.build import observers
 from batch.settings import ScoreSettings
-from taxiway.errors import TaxiwayError
-from taxiway.settings import load
+from taxiway.errors import ConfigError, TaxiwayError
+from taxiway.settings import parse, read_yaml
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a scoring job; returns the process's exit status."""
+    """Runs a job; returns the process's exit status."""
     options = _options(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        score(options)
+        act(options)
     except TaxiwayError as error:
         print(f"batch: {error}", file=sys.stderr)
         return exit_status(error)
     except KeyboardInterrupt as error:
-        print("batch: interrupted; nothing was published, the same command goes on", file=sys.stderr)
+        print("batch: interrupted; the same command goes on", file=sys.stderr)
         return exit_status(error)
     return DONE
 
 
-def score(options: argparse.Namespace) -> None:
-    """Reads the config, and does what the command line says.
+def act(options: argparse.Namespace) -> None:
+    """Reads the config, and does what it and the command line say.
 
     Raises:
         TaxiwayError: nothing was published.
     """
-    settings = load(options.config, ScoreSettings)
+    found = read_yaml(options.config)
+    if isinstance(found, dict) and "feedback" in found:
+        _import(found, options)
+    else:
+        _score(parse(found, ScoreSettings, options.config), options)
+
+
+def _import(found: Any, options: argparse.Namespace) -> None:
+    from batch.feedback import import_feedback
+
+    for name in ("limit", "restart"):
+        if getattr(options, name):
+            raise ConfigError(f"--{name}: is for scoring jobs; leave it out")
+    day = parse_date(options.date) if options.date else None
+    import_feedback(parse(found, FeedbackSettings, options.config), day, options.dry_run, partial(print, flush=True))
+
+
+def _score(settings: ScoreSettings, options: argparse.Namespace) -> None:
     if options.limit is not None:
         settings = ScoreSettings.model_validate(settings.model_dump() | {"limit": options.limit})
     day = parse_date(options.date) if options.date else None
@@ -55,7 +75,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="a YAML file; configs/schemas/score.json describes its keys")
+    parser.add_argument("config", help="a YAML file; configs/schemas/score.json and feedback.json describe its keys")
     parser.add_argument("--dry-run", action="store_true", help="show what the job would do, and do nothing")
     parser.add_argument("--restart", action="store_true", help="throw an unfinished run of this output away")
     parser.add_argument("--limit", type=int, metavar="ROWS", help="read no more than the first rows")

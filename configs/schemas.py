@@ -4,12 +4,19 @@ import json
 import sys
 from pathlib import Path
 
+from batch.feedback_settings import FeedbackSettings
 from batch.settings import ScoreSettings
 from retrain.settings import RetrainSettings
 from serve.settings import ServeSettings
+from taxiway.settings import FileSettings
 
 FOLDER = Path(__file__).parent / "schemas"
-KINDS = {"serve": ServeSettings, "score": ScoreSettings, "retrain": RetrainSettings}
+KINDS: dict[str, type[FileSettings]] = {
+    "serve": ServeSettings,
+    "score": ScoreSettings,
+    "feedback": FeedbackSettings,
+    "retrain": RetrainSettings,
+}
 
 
 def main() -> int:

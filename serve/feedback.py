@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,20 +20,31 @@ from taxiway.predictions.truth_log import GroundTruthLog
 _log = logging.getLogger(__name__)
 
 MOST_LABELS = 10_000
+Refused = Callable[[str], None]
 _SHAPE = 'expected {"prediction_id": ..., "label": ...} or {"labels": [...]} of such'
 
 
-def feedback_routes(endpoints: Sequence[str], log: GroundTruthLog | None) -> Mapping[str, Route]:
-    """One path for each endpoint; without a log it says how there would be one."""
-    handler = partial(_feedback, log)
+def feedback_routes(
+    endpoints: Sequence[str], log: GroundTruthLog | None, refused: Refused = lambda code: None
+) -> Mapping[str, Route]:
+    """One path for each endpoint; without a log it says how there would be one.
+
+    Args:
+        refused: told the code of each request of which no label is taken.
+    """
+    handler = partial(_feedback, log, refused)
     return {f"/v2/models/{name}/feedback": Route(POST, handler) for name in endpoints}
 
 
-def _feedback(log: GroundTruthLog | None, request: HttpRequest, respond: Respond) -> Cancel:
+def _feedback(log: GroundTruthLog | None, refused: Refused, request: HttpRequest, respond: Respond) -> Cancel:
     if log is None:
         raise NotFound("ground truth is not kept here; add `predictions: {}` to the args of the serve file")
-    records = labels_of(request.body, datetime.now(UTC))
-    written, loop = log.add(records), asyncio.get_running_loop()
+    try:
+        records = labels_of(request.body, datetime.now(UTC))
+        written, loop = log.add(records), asyncio.get_running_loop()
+    except TaxiwayError as error:
+        refused(error.reject_code if isinstance(error, InvalidInput) else error.code)
+        raise
 
     def done(future: "Future[None]") -> None:
         # The loop may have gone when a replica drains.

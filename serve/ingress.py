@@ -15,7 +15,7 @@ from serve.feedback import feedback_routes
 from serve.freshness import Ask, FollowedViews, no_store
 from serve.grpc_listener import GrpcListener
 from serve.heap import settle, settle_later
-from serve.http import HttpApplication
+from serve.http import HttpApplication, Route
 from serve.http_protocol import Bounds, Connections
 from serve.listener import Companion, Listener
 from serve.live import Live, OnLoop
@@ -38,6 +38,7 @@ from taxiway.registry import Registry
 from taxiway.scoring import ReadFeatures
 from taxiway.signature import Array, Columns
 from taxiway.telemetry.metrics import ServingMetrics
+from taxiway.telemetry.predictions import PredictionLogMetrics
 
 if TYPE_CHECKING:
     from taxiway.features import FeatureRead
@@ -71,6 +72,7 @@ class Ingress:
         self._claims: list[PortClaim] = []
         self.metrics = ServingMetrics()
         self._predictions, self._truth = _logs(settings)
+        self._log_metrics = _log_metrics(self._predictions, self._truth)
         self._recorder = _recorder(self._predictions, controller)
         self._shadowing = Shadowing(self.metrics, self._recorder)
         registry = Registry(settings.registry)
@@ -104,10 +106,21 @@ class Ingress:
         if settings.admin.token is not None:
             backend = Administration(application, registry, self.service, self.live, settings.predictions)
             admin = FromAsgi(admin_app(backend, settings.admin.token))
-        routes = {**people_routes(self.service, admin), **feedback_routes(self.service.names(), self._truth)}
+        routes = {**people_routes(self.service, admin), **self._feedback_routes()}
         self.http = HttpApplication(application, self.service, limits.body_bytes, routes)
         self._listener: Listener | None = None
         self._serve_loop: ServeLoop | None = None
+
+    def _feedback_routes(self) -> Mapping[str, Route]:
+        if self._log_metrics is None:
+            return feedback_routes(self.service.names(), self._truth)
+        return feedback_routes(self.service.names(), self._truth, self._log_metrics.refused)
+
+    def _flush(self) -> None:
+        """Hands what was counted to Ray."""
+        self.metrics.flush()
+        if self._log_metrics is not None:
+            self._log_metrics.flush()
 
     def _models_changed(self) -> None:
         self.http.refresh()
@@ -143,7 +156,7 @@ class Ingress:
             age_s = min(settings.connection_age_s, max(settings.drain_s / 2, 1.0))
             companions = (GrpcListener(self.service, settings.host, settings.grpc_port, limits.body_bytes, age_s),)
         connections = Connections(self.http, bounds, self.http.refused)
-        listener = Listener(connections, settings, self.metrics.flush, companions)
+        listener = Listener(connections, settings, self._flush, companions)
         settle()
         self._begin_to_record()
         listener.start()
@@ -155,7 +168,7 @@ class Ingress:
         """From now on what Ray Serve's proxies pass on is answered, on the running event loop."""
         settle()
         self._begin_to_record()
-        self._serve_loop = ServeLoop(self.metrics.flush)
+        self._serve_loop = ServeLoop(self._flush)
         self._follow(self._serve_loop.call_soon)
 
     def _follow(self, on_loop: OnLoop) -> None:
@@ -206,6 +219,8 @@ class Ingress:
         for log in (self._predictions, self._truth):
             if log is not None:
                 log.close()
+        if self._log_metrics is not None:
+            self._log_metrics.flush(now=True)
 
     def _slot(self, endpoint: Endpoint, variant: VariantSettings, versions: Versions) -> Slot:
         limits = self._settings.limits
@@ -232,6 +247,12 @@ def _logs(settings: ServeSettings) -> tuple[PredictionLog | None, GroundTruthLog
     if settings.predictions is None or not settings.predictions.enabled:
         return None, None
     return PredictionLog(settings.predictions), GroundTruthLog(settings.predictions.location)
+
+
+def _log_metrics(predictions: PredictionLog | None, truth: GroundTruthLog | None) -> PredictionLogMetrics | None:
+    if predictions is None or truth is None:
+        return None
+    return PredictionLogMetrics(predictions.statistics, truth.statistics)
 
 
 def _recorder(predictions: PredictionLog | None, controller: Any) -> Recorder | None:

@@ -198,7 +198,7 @@ class Keeper:
         recent = self._heard.recent()
         if state.phase == "promoting":
             wanted = state.challenger_version
-            if live.aliases.get(CHAMPION) != wanted:
+            if live.aliases.get(CHAMPION) != wanted or live.aliases.get(CHALLENGER) == wanted:
                 return False
             return all(it.versions.get(state.plan.champion) == wanted for it in recent)
         if state.phase == "rolling_back":
@@ -224,10 +224,16 @@ class Keeper:
             self.rollouts.acting(state, partial(self._table().write, state.traffic, state.by, now))
         self._applied = state.id, digest(state.traffic)
         version = ModelVersion(self._model, state.challenger_version, "")
-        if state.phase == "promoting" and live.aliases.get(CHAMPION) == state.champion_version:
+        if self._promotes(state, live):
             promote(self._registry, version, state.by, state.reason, now)
         if self._rejects(state, live):
             reject(self._registry, version, state.by, state.reason, now)
+
+    def _promotes(self, state: RolloutState, live: LiveModel) -> bool:
+        """Whether the promotion has not begun, or was killed half-way and the version is challenger still."""
+        champion, challenger = live.aliases.get(CHAMPION), live.aliases.get(CHALLENGER)
+        half_way = champion == challenger == state.challenger_version
+        return state.phase == "promoting" and (champion == state.champion_version or half_way)
 
     def _rejects(self, state: RolloutState, live: LiveModel) -> bool:
         """Whether the version has failed and is challenger still."""

@@ -14,7 +14,7 @@ import numpy as np
 from serve.batching import Waiting
 from taxiway.errors import TaxiwayError
 from taxiway.predictions.record import LoggedBatch, Source
-from taxiway.rollout.tally import Numbers, Stream, added, of_answers, of_differences, of_requests
+from taxiway.rollout.tally import Numbers, Stream, grown, of_answers, of_differences, of_requests
 from taxiway.scoring import Scored
 from taxiway.signature import Array, Columns
 
@@ -136,7 +136,7 @@ class Recorder:
         if stream not in self._counted and len(self._counted) >= STREAMS:
             # A replica that has seen so many versions forgets the first one: the controller keeps what it was told.
             self._counted = dict(list(self._counted.items())[1:])
-        self._counted = self._counted | {stream: added(self._counted.get(stream, {}), numbers)}
+        self._counted = self._counted | {stream: grown(self._counted.get(stream, {}), numbers)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,29 +171,28 @@ def stream_of(source: Source) -> Stream:
 
 
 def _answered(note: _Note) -> list[_Answered]:
-    """The requests of a batch that were answered; what had no answer has no id."""
+    """The requests of a batch that were answered, together or each for itself."""
     scored, batch = note.scored, note.batch
     if len(scored) == len(batch):
         pairs = [([waiting], one) for waiting, one in zip(batch, scored, strict=True)]
     else:
         pairs = [(list(batch), scored[0])]
-    return [_part(waiting, one, note.now) for waiting, one in pairs if isinstance(one, Scored) and _some(waiting)]
+    parts = (_part(waiting, one, note.now) for waiting, one in pairs if isinstance(one, Scored))
+    return [part for part in parts if part is not None]
 
 
-def _some(batch: Sequence[Waiting]) -> bool:
-    return any(waiting.prediction_id is not None for waiting in batch)
-
-
-def _part(batch: Sequence[Waiting], scored: Scored, now: float) -> _Answered:
-    rows = np.array([waiting.rows for waiting in batch])
-    told = np.array([waiting.prediction_id is not None for waiting in batch])
+def _part(batch: Sequence[Waiting], scored: Scored, now: float) -> _Answered | None:
+    """What had no answer has no id; None where nothing had one."""
+    answered = [waiting for waiting in batch if waiting.prediction_id is not None]
+    if not answered:
+        return None
     inputs, outputs = scored.inputs, scored.outputs
-    if not told.all():
+    if len(answered) < len(batch):
         # The rows of requests that were answered: all rows of such a request are among those that were scored.
-        keep = np.repeat(told, rows)[scored.rows]
+        told = [waiting.prediction_id is not None for waiting in batch]
+        keep = np.repeat(told, [waiting.rows for waiting in batch])[scored.rows]
         inputs = {name: values[keep] for name, values in inputs.items()}
         outputs = {name: values[keep] for name, values in outputs.items()}
-    answered = [waiting for waiting in batch if waiting.prediction_id is not None]
     offset = time.time() - time.monotonic()
     return _Answered(
         inputs,
@@ -224,5 +223,7 @@ def _joined(parts: Sequence[Columns]) -> dict[str, Array]:
     """The columns that all of them have, one below the other."""
     if not parts:
         return {}
-    names = [name for name in parts[0] if all(name in part for part in parts[1:])]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+    if len(parts) == 1:
+        return dict(parts[0])
+    common = set(parts[0]).intersection(*parts[1:])
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name in common}

@@ -1,4 +1,4 @@
-"""`taxiway lineage | promote | rollback | history | rollout`: the model registry from a shell."""
+"""`taxiway lineage | promote | rollback | history | rollout | experiment | predictions`: Taxiway from a shell."""
 
 import argparse
 import getpass
@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taxiway.errors import ConfigError, TaxiwayError
+from taxiway.experiment_cli import add_experiment_commands
 from taxiway.history import Record, history
 from taxiway.lineage import LineageReport, lineage
+from taxiway.predictions_cli import add_commands as add_predictions
 from taxiway.promotion import promote, rollback
 from taxiway.registry import Registry
 from taxiway.rollout_cli import add_commands
@@ -37,8 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in ("alembic", "mlflow"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
-        for line in given.lines(given, _registry(given.tracking_uri)):
-            print(line)
+        # What has no --tracking-uri does not need the registry.
+        asked = [_registry(given.tracking_uri)] if "tracking_uri" in given else []
+        for line in given.lines(given, *asked):
+            print(line, flush=True)
     except TaxiwayError as error:
         print(f"taxiway: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
@@ -195,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("model")
     command.set_defaults(lines=_history)
     add_commands(commands, everywhere, _user)
+    add_predictions(commands)
+    add_experiment_commands(commands, everywhere, _user)
     return parser
 
 

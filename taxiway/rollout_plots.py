@@ -187,7 +187,7 @@ def _finish(axes: Any, series: Sequence[Look]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(loc="best", frameon=False, fontsize=8)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, frameon=False, fontsize=8, columnspacing=1.2)
 
 
 def _times(series: Sequence[Look]) -> list[float]:

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 from taxiway.errors import TaxiwayError
 from taxiway.markup import Child, document, element, picture, section, table
 from taxiway.rollout.state import Event, RolloutState
+from taxiway.rollout_answers import answers
 from taxiway.rollout_plots import draw
 from taxiway.rollout_series import Answers, CheckLook, Look, read_series, series_path, steps_of
 from taxiway.rollout_told import Seen, added, decision, last_moment, lasting, seen, seen_in, spans
@@ -62,6 +63,7 @@ def report(state: RolloutState, series: Sequence[Look], truth: Truth | None = No
         section("Over time", element("p", _HOW_TO_READ, class_="muted"), element("div", *pictures, class_="plots"))
         if pictures
         else section("Over time", element("p", "No series was recorded on this machine.", class_="muted")),
+        *_answers(series),
         section("Checks, at the last look", *_checks(state, series)),
         section("Ground truth", *_truth(state, truth, unknown)),
         section("Events", _events(state.events)),
@@ -169,6 +171,11 @@ def _how(state: RolloutState, step: int) -> Child:
         return moves[step].told.rpartition("; step ")[0] if len(moves) == state.step else "went on"
     what = str(state.outcome or state.phase)
     return element("span", what.replace("_", " "), class_=_SIGNS.get(what))
+
+
+def _answers(series: Sequence[Look]) -> list[Element]:
+    found = answers(series)
+    return [section("Answers", *found)] if found else []
 
 
 def _checks(state: RolloutState, series: Sequence[Look]) -> list[Child]:

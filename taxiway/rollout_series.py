@@ -13,6 +13,7 @@ from taxiway.rollout.plan import RolloutSettings
 from taxiway.rollout.state import Phase, RolloutState
 from taxiway.rollout.tally import Tally, correlation
 from taxiway.rollout.verdict import Finding, FindingState, Verdict, VerdictState
+from taxiway.rollout_sketch import Sketch
 from taxiway.settings import Settings
 
 
@@ -66,6 +67,7 @@ class Look(Settings):
         event: what has happened since the look before; None for a look that the clock asked for.
         shadow: percent of the requests that were copied to the challenger.
         challenger: of live requests; `copies` is of the others.
+        sketch: what the answers looked like; only some looks have it, and it may be of the step before.
     """
 
     at: AwareDatetime
@@ -83,6 +85,7 @@ class Look(Settings):
     apart: dict[str, Apart] = Field(default_factory=dict)
     checks: tuple[CheckLook, ...] = ()
     losses: MeanLosses | None = None
+    sketch: Sketch | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ import numpy as np
 
 from serve.series import Series
 from taxiway.rollout.judge_step import Losses, Seen, judge_step
-from taxiway.rollout.observations import Moments
+from taxiway.rollout.observations import Moments, Values
 from taxiway.rollout.plan import ChecksSettings, DisagreementSettings, QualitySettings, RolloutSettings, StepSettings
 from taxiway.rollout.progress import Facts, decide, start
 from taxiway.rollout.state import RolloutState
 from taxiway.rollout.tally import Tally, of_answers, of_differences, of_requests
 from taxiway.rollout_series import Measured
+from taxiway.signature import Array
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALIASES = {"champion": "3", "challenger": "4"}
@@ -41,14 +42,23 @@ def after(seconds: float) -> datetime:
 
 def requests(random: np.random.Generator, number: int, fault_rate: float, median_s: float) -> Tally:
     codes = np.where(random.random(number) < fault_rate, "model_failed", "ok")
-    answers = {"p": random.beta(2, 5, number)}
-    return Tally(of_requests(codes, random.lognormal(np.log(median_s), 0.5, number))) + Tally(of_answers({}, answers))
+    inputs = {"wind": np.where(random.random(number) < 0.1, np.nan, 1.0)}
+    numbers = random.beta(2, 5, number)
+    answers = {"p": numbers, "late": labels(numbers)}
+    return Tally(of_requests(codes, random.lognormal(np.log(median_s), 0.5, number))) + Tally(
+        of_answers(inputs, answers)
+    )
+
+
+def labels(numbers: Values) -> Array:
+    return np.where(numbers > 0.5, "yes", "no").astype(object)
 
 
 def copies(random: np.random.Generator, number: int, fault_rate: float) -> Tally:
     live = random.beta(2, 5, number)
     shadow = np.clip(live + random.normal(0, 0.05, number), 0, 1)
-    return requests(random, number, fault_rate, 0.01) + Tally(of_differences({"p": live}, {"p": shadow}))
+    apart = of_differences({"p": live, "late": labels(live)}, {"p": shadow, "late": labels(shadow)})
+    return requests(random, number, fault_rate, 0.01) + Tally(apart)
 
 
 def losses(random: np.random.Generator, champion: int, challenger: int, pairs: int) -> Losses:

@@ -110,20 +110,23 @@ class Cluster:
                     found.append(process)
         return sorted(found, key=psutil.Process.create_time)
 
+    def family(self) -> list[psutil.Process]:
+        """The command and all that it has started."""
+        with suppress(psutil.Error):
+            parent = psutil.Process(self._process.pid)
+            return [parent, *parent.children(recursive=True)]
+        return []
+
     def metrics(self) -> str:
         """What Prometheus would scrape."""
-        family = psutil.Process(self._process.pid).children(recursive=True)
-        (raylet,) = (it for it in family if it.name() == "raylet")
+        (raylet,) = (it for it in self.family() if it.name() == "raylet")
         session = next(it.partition("=")[2] for it in raylet.cmdline() if it.startswith("--session_dir="))
         targets = json.loads((Path(session) / "prom_metrics_service_discovery.json").read_text())
         return "".join(httpx.get(f"http://{it}/metrics").text for group in targets for it in group["targets"])
 
     def stop(self) -> None:
         """At once; what Ctrl-C does is the quickstart's to prove."""
-        family: list[psutil.Process] = []
-        with suppress(psutil.Error):
-            parent = psutil.Process(self._process.pid)
-            family = [parent, *parent.children(recursive=True)]
+        family = self.family()
         for process in family:
             with suppress(psutil.Error):
                 process.kill()

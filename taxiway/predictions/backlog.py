@@ -34,6 +34,7 @@ class LogStatistics:
     backlog_rows: int
     backlog_bytes: int
     last_error: str | None
+    last_write_s: float
 
 
 @dataclass(frozen=True)

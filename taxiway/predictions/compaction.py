@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from taxiway.predictions import ids
 from taxiway.predictions.distinct import distinct_records
+from taxiway.predictions.fields import is_encrypted
 from taxiway.predictions.files import parquet
 from taxiway.predictions.labels import distinct_labels
-from taxiway.predictions.lock import one_compactor
+from taxiway.predictions.lock import one_at_a_time
 from taxiway.predictions.partitions import COMPACTED, GROUND_TRUTH, end_of, endpoint_root, endpoints
 from taxiway.predictions.snapshot import REPLACES, live_files, read_files, read_schema, replaces, together
 from taxiway.predictions.storage import Storage, until_nothing_vanishes
@@ -71,7 +73,7 @@ def compact(
     roots: dict[str, Distinct] = {endpoint_root(name): distinct_records for name in endpoints(storage)}
     roots[GROUND_TRUTH] = distinct_labels
     done = []
-    with one_compactor(storage) as still_mine:
+    with one_at_a_time(storage, "compaction") as still_mine:
         storage.sweep((now - _ABANDONED).timestamp())
         for root, distinct in roots.items():
             for folder, files in _by_hour(storage, root).items():
@@ -104,18 +106,22 @@ def _compact_hour(storage: Storage, folder: str, distinct: Distinct, rules: Comp
 
 
 def _alike(storage: Storage, live: Mapping[str, int]) -> list[dict[str, int]]:
-    """Files that can be joined without changing the type of a value; columns may be missing."""
+    """Files that can be joined without changing the type of a value or its encryption; columns may be missing."""
     alike: list[tuple[pa.Schema, dict[str, int]]] = []
     for path, size in live.items():
         schema = read_schema(storage, path).remove_metadata()
         for place, (known, files) in enumerate(alike):
-            if all(known.field(name).type == schema.field(name).type for name in known.names if name in schema.names):
+            if all(_same(known.field(name), schema.field(name)) for name in known.names if name in schema.names):
                 files[path] = size
                 alike[place] = pa.unify_schemas([known, schema]), files
                 break
         else:
             alike.append((schema, {path: size}))
     return [files for _, files in alike]
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one.type == other.type) and is_encrypted(one) == is_encrypted(other)
 
 
 def groups(live: Mapping[str, int], target_bytes: int) -> Iterator[list[str]]:
@@ -151,18 +157,12 @@ def _join(
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
     path = f"{folder}/{COMPACTED}{digest}.parquet"
     step(f"write {path}")
-    storage.write(path, parquet(_with_uuids(table), {REPLACES: json.dumps(gone)}))
+    storage.write(path, parquet(ids.with_uuids(table), {REPLACES: json.dumps(gone)}))
 
 
 def _superfluous(storage: Storage, folder: str) -> list[str]:
     listed = storage.files(folder)
     return sorted(listed.keys() - live_files(storage, listed).keys())
-
-
-def _with_uuids(table: pa.Table) -> pa.Table:
-    position = table.schema.get_field_index("prediction_id")
-    storage = ids.to_arrow(ids.from_arrow(table["prediction_id"]))
-    return table.set_column(position, "prediction_id", pa.ExtensionArray.from_storage(pa.uuid(), storage))
 
 
 def _name(path: str) -> str:

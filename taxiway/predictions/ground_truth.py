@@ -11,8 +11,9 @@ from taxiway.predictions.ids import is_prediction_id, moment
 from taxiway.signature import RejectCode
 
 CLOCK_SKEW = timedelta(minutes=1)
-_MOST_TEXT = 1_000
-_MOST_ROW = 2**31 - 1
+MOST_TEXT = 1_000
+MOST_ROW = 2**31 - 1
+MOST_WHOLE = 2**53
 _KNOWN = ("prediction_id", "row", "label", "became_true", "value", "source")
 
 
@@ -78,7 +79,7 @@ def _row(found: Any) -> int | None:
         return None
     if not isinstance(found, int) or isinstance(found, bool):
         raise _wrong("row", found, "a whole number, or null for every row of the request")
-    if not 0 <= found <= _MOST_ROW:
+    if not 0 <= found <= MOST_ROW:
         raise _invalid(RejectCode.OUT_OF_RANGE, "row", f"got {found}, expected 0 or more")
     return found
 
@@ -97,7 +98,7 @@ def _number(field: str, found: Any, expected: str) -> float:
         raise _wrong(field, found, expected)
     if isinstance(found, float) and not isfinite(found):
         raise _invalid(RejectCode.NOT_FINITE, field, f"got {found}, expected {expected}")
-    if isinstance(found, int) and abs(found) > 2**53:
+    if isinstance(found, int) and abs(found) > MOST_WHOLE:
         reason = "whole numbers beyond 2**53 are not exact here; send it as a text"
         raise _invalid(RejectCode.OUT_OF_RANGE, field, reason)
     return float(found)
@@ -127,8 +128,8 @@ def _source(found: Any) -> str | None:
 
 
 def _short(field: str, found: str) -> str:
-    if len(found) > _MOST_TEXT:
-        reason = f"has {len(found)} characters, at most {_MOST_TEXT} are taken"
+    if len(found) > MOST_TEXT:
+        reason = f"has {len(found)} characters, at most {MOST_TEXT} are taken"
         raise _invalid(RejectCode.OUT_OF_RANGE, field, reason)
     try:
         found.encode()

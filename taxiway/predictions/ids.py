@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from taxiway.signature import Array
 
@@ -16,6 +17,8 @@ _TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
 _DASHES = (8, 13, 18, 23)
 _PLACES = np.array([place for place in range(36) if place not in _DASHES])
+_HALVES = np.full(256, 255, np.uint8)
+_HALVES[np.frombuffer(b"0123456789abcdef0123456789ABCDEF", np.uint8)] = np.arange(32) % 16
 
 
 def is_prediction_id(text: str) -> bool:
@@ -28,6 +31,26 @@ def parse(ids: Sequence[str]) -> Array:
     if len(raw) != 16 * len(ids):
         raise ValueError("a prediction id has 32 hexadecimal digits")
     return np.frombuffer(raw, np.uint8).reshape(-1, 16)
+
+
+def of_texts(values: Any) -> tuple[Array, Array]:
+    """As `parse`, of an Arrow array of strings: bytes of shape [n, 16], and which rows hold an id of an answer.
+
+    Capitals are taken. The bytes of a row that holds none are zero.
+    """
+    found = np.zeros((len(values), 16), np.uint8)
+    lengths: Any = pc.binary_length(values)
+    rows = np.flatnonzero(numbers(lengths) == 36)
+    if not len(rows):
+        return found, np.zeros(len(values), np.bool_)
+    characters = np.frombuffer(values.take(rows).buffers()[2], np.uint8)[: 36 * len(rows)].reshape(-1, 36)
+    halves = _HALVES[characters[:, _PLACES]]
+    good = (halves < 16).all(axis=1) & (characters[:, _DASHES] == ord("-")).all(axis=1)
+    good &= (halves[:, 12] == 7) & (halves[:, 16] >> 2 == 2)
+    found[rows[good]] = halves[good, 0::2] << 4 | halves[good, 1::2]
+    is_id = np.zeros(len(values), np.bool_)
+    is_id[rows[good]] = True
+    return found, is_id
 
 
 def text(ids: Array) -> "pa.Array[Any]":
@@ -59,6 +82,13 @@ def from_arrow(values: "pa.ChunkedArray[Any]") -> Array:
         return np.zeros((0, width), np.uint8)
     content = np.frombuffer(whole.buffers()[1], np.uint8)
     return content[whole.offset * width : (whole.offset + len(whole)) * width].reshape(-1, width)
+
+
+def with_uuids(table: pa.Table) -> pa.Table:
+    """With the column `prediction_id` as UUIDs, as it stands in files, instead of bytes."""
+    position = table.schema.get_field_index("prediction_id")
+    storage = to_arrow(from_arrow(table["prediction_id"]))
+    return table.set_column(position, "prediction_id", pa.ExtensionArray.from_storage(pa.uuid(), storage))
 
 
 def milliseconds(ids: Array) -> Array:

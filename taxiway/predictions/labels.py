@@ -1,6 +1,6 @@
 """Ground truth in files: its columns, and what holds where reports repeat or contradict each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from taxiway.predictions import ids
 from taxiway.predictions.distinct import codes, first_of_each
+from taxiway.predictions.files import parquet
 from taxiway.predictions.ground_truth import GroundTruth
 from taxiway.predictions.partitions import GROUND_TRUTH, hours
 from taxiway.predictions.snapshot import live_files, read_files, together
@@ -54,6 +55,11 @@ def label_table(reports: Sequence[GroundTruth]) -> pa.Table:
         "source": [it.source for it in reports],
     }
     return pa.table(columns, schema=LABEL_SCHEMA)
+
+
+def label_file(table: pa.Table, metadata: Mapping[str, str] | None = None) -> Any:
+    """The bytes of a file with these labels, whose ids are bytes."""
+    return parquet(ids.with_uuids(table), metadata)
 
 
 def distinct_labels(table: pa.Table) -> pa.Table:

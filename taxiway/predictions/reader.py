@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from taxiway.errors import JobError
 from taxiway.predictions import ids
 from taxiway.predictions.distinct import RECORD_KEY, distinct_records
+from taxiway.predictions.keys import FieldKeys
 from taxiway.predictions.partitions import endpoint_root, endpoints, hour_folder, hour_of_ms, hours
 from taxiway.predictions.record import SCHEMA
 from taxiway.predictions.snapshot import chosen, conform, live_files, plain, read_files, read_schema, together, unified
@@ -22,35 +24,52 @@ _BASE = plain(SCHEMA.empty_table()).schema
 
 
 def read(
-    location: str, endpoint: str, start: datetime, end: datetime, columns: Sequence[str] | None = None
+    location: str,
+    endpoint: str,
+    start: datetime,
+    end: datetime,
+    columns: Sequence[str] | None = None,
+    keys: FieldKeys | None = None,
 ) -> pa.Table:
     """The answers whose id was made in [start, end).
 
     Args:
         columns: as in the files, `output.delay` or `output.*`; None is all. One that no file has is null.
+        keys: of encrypted fields, which come as text: texts as they were, other values as JSON. Without keys they come
+            as they stand in the files.
 
     Raises:
-        ConfigError: a moment has no time zone, or the location is of no known kind.
+        ConfigError: a moment has no time zone, the location is of no known kind, or a key is not there.
+        JobError: an encrypted value was changed.
         OSError: the storage can't be read.
     """
-    batches = list(window(Storage(location), endpoint, start, end, columns))
+    batches = list(window(Storage(location), endpoint, start, end, columns, keys))
     return public(together(batches or [_BASE.empty_table()]), endpoint, columns)
 
 
 def scan(
-    location: str, endpoint: str, start: datetime, end: datetime, columns: Sequence[str] | None = None
+    location: str,
+    endpoint: str,
+    start: datetime,
+    end: datetime,
+    columns: Sequence[str] | None = None,
+    keys: FieldKeys | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """As `read`, in batches of one schema. In memory is one hour of the columns at a time."""
     storage = Storage(location)
     schema = _schema(storage, endpoint, start, end)
-    for table in window(storage, endpoint, start, end, columns):
+    for table in window(storage, endpoint, start, end, columns, keys):
         known = [it for it in schema if chosen(it.name, columns) or it.name in table.column_names]
         shown = public(conform(table, pa.schema(known)), endpoint, columns)
         yield from shown.to_batches(max_chunksize=_BATCH_ROWS)
 
 
 def by_ids(
-    location: str, prediction_ids: Sequence[str], endpoint: str | None = None, columns: Sequence[str] | None = None
+    location: str,
+    prediction_ids: Sequence[str],
+    endpoint: str | None = None,
+    columns: Sequence[str] | None = None,
+    keys: FieldKeys | None = None,
 ) -> pa.Table:
     """The records of these answers; only the hours that their ids name are opened. None: of all endpoints.
 
@@ -60,30 +79,47 @@ def by_ids(
     storage = Storage(location)
     found = []
     for name in endpoints(storage) if endpoint is None else [endpoint]:
-        tables = list(records_of(storage, name, ids.parse(prediction_ids), columns))
+        tables = list(records_of(storage, name, ids.parse(prediction_ids), columns, keys))
         if tables:
             found.append(public(together(tables), name, columns))
     return together(found) if found else public(_BASE.empty_table(), endpoint or "", columns)
 
 
-def records_of(storage: Storage, endpoint: str, wanted: Any, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+def records_of(
+    storage: Storage, endpoint: str, wanted: Any, columns: Sequence[str] | None, keys: FieldKeys | None = None
+) -> Iterator[pa.Table]:
     """By hour the records of ids (bytes of shape [n, 16]); ids stay bytes, and key columns are there."""
     by_hour: dict[str, list[int]] = defaultdict(list)
     for position, unix_ms in enumerate(ids.milliseconds(wanted).tolist()):
         by_hour[hour_folder(endpoint_root(endpoint), hour_of_ms(unix_ms))].append(position)
     for folder, positions in sorted(by_hour.items()):
         mine = ids.to_arrow(wanted[positions])
-        table = _hour(storage, folder, columns, lambda it, mine=mine: it.filter(_is_in(it, mine)))  # type: ignore[misc]
+        keep = partial(_about, wanted=mine)
+        table = _hour(storage, folder, columns, _opening(keep, endpoint, keys))
         if table.num_rows:
             yield table
 
 
-def _is_in(table: pa.Table, wanted: Any) -> Any:
-    return pc.is_in(table["prediction_id"], value_set=wanted)
+def _about(table: pa.Table, wanted: Any) -> pa.Table:
+    return table.filter(pc.is_in(table["prediction_id"], value_set=wanted))
+
+
+def _opening(keep: Keep, endpoint: str, keys: FieldKeys | None) -> Keep:
+    """Decrypts what is kept, file by file: each says of its own columns whether they are encrypted."""
+    if keys is None:
+        return keep
+    from taxiway.predictions.encryption import decrypted  # a reader without keys does not load OpenSSL
+
+    return lambda table: decrypted(keep(table), endpoint, keys)
 
 
 def window(
-    storage: Storage, endpoint: str, start: datetime, end: datetime, columns: Sequence[str] | None
+    storage: Storage,
+    endpoint: str,
+    start: datetime,
+    end: datetime,
+    columns: Sequence[str] | None,
+    keys: FieldKeys | None = None,
 ) -> Iterator[pa.Table]:
     """As `records_of`, of all ids made in [start, end)."""
     first, last = start.timestamp() * 1000, end.timestamp() * 1000
@@ -94,7 +130,7 @@ def window(
         return table if inside.all() else table.filter(pa.array(inside))
 
     for folder in hours(storage, endpoint_root(endpoint), start, end):
-        table = _hour(storage, folder, columns, keep)
+        table = _hour(storage, folder, columns, _opening(keep, endpoint, keys))
         if table.num_rows:
             yield table
 

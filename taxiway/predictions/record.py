@@ -8,7 +8,8 @@
 | variant, version, kind, status | string | kind is `live` or `shadow`; status is `ok` or an error's code |
 | latency_ms | float32 | from arrival to answer |
 | assignment | uint64 | the hash of the sticky key that chose the variant; null: drawn |
-| subject, trace_id | string | |
+| subject | string | the keyed digest of whom the row is about, where the settings name an input |
+| trace_id | string | |
 | input.NAME, output.NAME | by the model | tensors are nested lists; a missing value is null |
 
 The endpoint stands in the path. A shadow's record has the id of the live answer that it copies.
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from taxiway.predictions import ids
-from taxiway.predictions.fields import FieldRules
+from taxiway.predictions.fields import ENCRYPTED, FieldRules
 from taxiway.signature import Array, Column, Columns
 
 Kind = Literal["live", "shadow"]
@@ -116,18 +117,31 @@ def records(batches: Sequence[LoggedBatch], rules: FieldRules) -> pa.Table:
     Raises:
         ValueError: a column has another number of rows than the requests, or an id is no UUID.
     """
-    first = batches[0]
-    columns = _about_requests(batches)
-    for prefix, known in (("input", first.source.inputs), ("output", first.source.outputs)):
-        for name in getattr(first, f"{prefix}s"):
+    source = batches[0].source
+    columns = _about_requests(batches, rules)
+    fields: list[Any] = [SCHEMA.field(name) for name in columns]
+    for prefix, known in (("input", source.inputs), ("output", source.outputs)):
+        for name in getattr(batches[0], f"{prefix}s"):
             if not rules.drops(name):
                 parts = [getattr(batch, f"{prefix}s")[name] for batch in batches]
-                columns[f"{prefix}.{name}"] = _column(name, parts, known.get(name), rules)
-    fields = [SCHEMA.field(name) if name in SCHEMA.names else pa.field(name, it.type) for name, it in columns.items()]
+                column = f"{prefix}.{name}"
+                if rules.encrypts(name):
+                    columns[column] = rules.encrypted(source.endpoint, column, chain.from_iterable(parts))
+                else:
+                    columns[column] = _column(name, parts, known.get(name), rules)
+                mark = ENCRYPTED if rules.encrypts(name) else None
+                fields.append(pa.field(column, columns[column].type, metadata=mark))
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
-def _about_requests(batches: Sequence[LoggedBatch]) -> dict[str, Any]:
+def _subjects(batches: Sequence[LoggedBatch], rules: FieldRules, rows: int) -> Any:
+    if rules.subject is None or rules.subject not in batches[0].inputs:
+        return pa.nulls(rows, pa.string())
+    parts = [rules.subjects(batch.inputs[rules.subject]) for batch in batches]
+    return pa.array(np.concatenate(parts), pa.string())
+
+
+def _about_requests(batches: Sequence[LoggedBatch], rules: FieldRules) -> dict[str, Any]:
     source = batches[0].source
     rows = np.fromiter(chain.from_iterable(batch.rows for batch in batches), np.int64)
     owner = np.repeat(np.arange(len(rows)), rows)
@@ -145,7 +159,7 @@ def _about_requests(batches: Sequence[LoggedBatch]) -> dict[str, Any]:
         "status": _each(batches, "status", OK, pa.string()).take(owner),
         "latency_ms": pa.array(latency[owner]),
         "assignment": _each(batches, "assignment", None, pa.uint64()).take(owner),
-        "subject": pa.nulls(total, pa.string()),
+        "subject": _subjects(batches, rules, total),
         "trace_id": _each(batches, "trace_ids", None, pa.string()).take(owner),
     }
 

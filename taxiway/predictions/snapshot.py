@@ -69,6 +69,11 @@ def read_files(storage: Storage, paths: Sequence[str], columns: Sequence[str] | 
     return _each(storage, paths, lambda place, path: read_file(place, path, columns))
 
 
+def rows_of(storage: Storage, paths: Sequence[str]) -> list[int]:
+    """How many each file has. Raises Vanished."""
+    return _each(storage, paths, lambda place, path: _reading(place, path, lambda file: file.metadata.num_rows))
+
+
 def plain(table: pa.Table) -> pa.Table:
     """With ids as bytes: Arrow's functions do not know UUIDs."""
     fields = [it.with_type(ID_TYPE) if it.type == pa.uuid() else it.with_nullable(True) for it in table.schema]

@@ -95,6 +95,14 @@ class Storage:
             with suppress(FileNotFoundError):
                 system.delete_file(inside)
 
+    def remove_empty(self, folder: str) -> None:
+        """A local folder without files, and those above it that hold nothing else. S3 has no folders."""
+        path = self.folder / folder
+        with suppress(OSError):
+            while self.is_local and path != self.folder:
+                path.rmdir()
+                path = path.parent
+
     def sweep(self, before_s: float) -> None:
         """Removes what a writer that was killed has begun locally before a moment, in seconds since 1970."""
         for path in self.folder.rglob(f".*{WRITING}") if self.is_local else ():

@@ -6,18 +6,16 @@ to the disk together with its name, or that S3 has taken; so an acknowledged lab
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
-import pyarrow as pa
-
 from taxiway.errors import Overloaded, Unavailable
-from taxiway.predictions.files import parquet
 from taxiway.predictions.ground_truth import GroundTruth
-from taxiway.predictions.labels import label_table
+from taxiway.predictions.labels import label_file, label_table
 from taxiway.predictions.partitions import GROUND_TRUTH, FileNames, hour_folder, hour_of
 from taxiway.predictions.storage import Storage
 
@@ -37,6 +35,7 @@ class TruthStatistics:
     failed: int
     waiting: int
     last_error: str | None
+    last_write_s: float
 
 
 class GroundTruthLog:
@@ -60,6 +59,7 @@ class GroundTruthLog:
         self._closed = False
         self._written = self._commits = self._failed = 0
         self._last_error: str | None = None
+        self._last_write_s = 0.0
         self._thread = threading.Thread(target=self._run, name="ground truth", daemon=True)
         self._thread.start()
 
@@ -92,7 +92,9 @@ class GroundTruthLog:
         self._thread.join(timeout_s)
 
     def statistics(self) -> TruthStatistics:
-        return TruthStatistics(self._written, self._commits, self._failed, self._records, self._last_error)
+        return TruthStatistics(
+            self._written, self._commits, self._failed, self._records, self._last_error, self._last_write_s
+        )
 
     def _run(self) -> None:
         while taken := self._gather():
@@ -110,6 +112,7 @@ class GroundTruthLog:
 
     def _commit(self, taken: list[tuple[Sequence[GroundTruth], "Future[None]"]]) -> None:
         records = [record for some, _ in taken for record in some]
+        began_s = time.monotonic()
         try:
             self._write(records)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, and the thread lives on
@@ -121,6 +124,7 @@ class GroundTruthLog:
             return
         self._written += len(records)
         self._commits += 1
+        self._last_write_s = time.monotonic() - began_s
         self._last_error = None
         for _, future in taken:
             future.set_result(None)
@@ -130,9 +134,4 @@ class GroundTruthLog:
         for record in records:
             by_hour[hour_of(record.received_at)].append(record)
         for hour, mine in by_hour.items():
-            table = label_table(mine)
-            storage = table["prediction_id"].combine_chunks()
-            uuids = pa.ExtensionArray.from_storage(pa.uuid(), storage)
-            self._storage.write(
-                self._names.next(hour_folder(GROUND_TRUTH, hour)), parquet(table.set_column(0, "prediction_id", uuids))
-            )
+            self._storage.write(self._names.next(hour_folder(GROUND_TRUTH, hour)), label_file(label_table(mine)))

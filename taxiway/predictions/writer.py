@@ -34,7 +34,7 @@ class PredictionLog:
         storage: instead of the one that the settings name.
 
     Raises:
-        ConfigError: the settings' location can't be one.
+        ConfigError: the settings' location can't be one, or a key can't be read.
     """
 
     def __init__(
@@ -43,11 +43,10 @@ class PredictionLog:
         clock: Callable[[], float] = time.monotonic,
         storage: Storage | None = None,
     ) -> None:
-        secret = settings.hash_secret.get_secret_value() if settings.hash_secret else ""
         self._settings = settings
         self._clock = clock
         self._storage = storage or Storage(settings.location)
-        self._rules = FieldRules(settings.fields, secret)
+        self._rules = FieldRules(settings.fields, settings.secret, settings.field_keys(), settings.subject)
         self._names = FileNames()
         self._backlog = Backlog(settings.buffer_rows, int(settings.buffer_mb * 1_000_000))
         self._threshold = round(settings.sample * _POINTS)
@@ -57,6 +56,7 @@ class PredictionLog:
         self._failures = 0
         self._retry_at = 0.0
         self._last_error: str | None = None
+        self._last_write_s = 0.0
         self._thread = threading.Thread(target=self._run, name="prediction log", daemon=True)
         self._thread.start()
 
@@ -105,6 +105,7 @@ class PredictionLog:
             backlog.rows,
             backlog.size_bytes,
             self._last_error,
+            self._last_write_s,
         )
 
     def _run(self) -> None:
@@ -134,6 +135,7 @@ class PredictionLog:
 
     def _store(self) -> None:
         while self._clock() >= self._retry_at and (file := self._backlog.oldest()) is not None:
+            began_s = self._clock()
             try:
                 self._storage.write(file.path, file.content)
             except OSError as error:
@@ -141,6 +143,7 @@ class PredictionLog:
                 self._note(error)
             else:
                 self._backlog.written()
+                self._last_write_s = self._clock() - began_s
                 self._failures, self._last_error = 0, None
 
     def _note(self, error: OSError) -> None:

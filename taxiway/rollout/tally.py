@@ -1,6 +1,7 @@
 """What replicas have seen of each variant: numbers that add up, so that parts merge and a step is a difference."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
@@ -20,6 +21,11 @@ LATENCY_BOUNDS_S: NDArray[np.float64] = np.asarray(0.0002 * _GROWTH ** np.arange
 """Upper bounds of the latency histogram: up to two minutes, each ten percent above the one before."""
 _LABELS = 50
 _OTHER = "(other)"
+_BINS = 400
+"""Bins or pairs of an output that are counted by name; a text that is never the same twice must not fill the memory."""
+_BINS_OF_A_DOUBLING = 4
+_EQUAL = -161
+_COUNTED_BY_NAME = re.compile(r"(?:output|difference)/.+?/(?:bin|pair)/")
 
 
 class Stream(NamedTuple):
@@ -112,6 +118,21 @@ def added(one: Numbers, other: Numbers) -> dict[str, float]:
     return total
 
 
+def grown(total: Numbers, numbers: Numbers) -> dict[str, float]:
+    """As `added`, but of each output only the first bins and pairs keep their names; what is new later is `(other)`."""
+    if numbers.keys() <= total.keys():
+        return added(total, numbers)
+    known = Counter(match[0] for name in total if (match := _COUNTED_BY_NAME.match(name)))
+    found: dict[str, float] = {}
+    for name, value in numbers.items():
+        told, match = name, None if name in total else _COUNTED_BY_NAME.match(name)
+        if match:
+            known[match[0]] += 1
+            told = name if known[match[0]] <= _BINS else match[0] + _OTHER
+        found[told] = found.get(told, 0.0) + value
+    return added(total, found)
+
+
 def of_requests(codes: Iterable[str], seconds: Array) -> dict[str, float]:
     """Requests by their code, and the latency of each that was answered.
 
@@ -142,8 +163,9 @@ def of_answers(inputs: Columns, outputs: Columns) -> dict[str, float]:
 def of_differences(live: Columns, shadow: Columns) -> dict[str, float]:
     """How far a shadow's answers lie from the live ones to the same rows.
 
-    Numbers: moments of the absolute difference (a missing one on one side counts as 1), its histogram in powers of
-    two, and the sums that the correlation of both needs. Other values: how many differ, and which stood for which.
+    Numbers: moments of the absolute difference (a missing one on one side counts as 1), its histogram as
+    `quantile_apart` reads it, and the sums that the correlation of both needs. Other values: how many differ, and
+    which stood for which.
     """
     found: dict[str, float] = {}
     for name, values in live.items():
@@ -178,9 +200,8 @@ def _numeric_difference(prefix: str, live: NDArray[np.float64], shadow: NDArray[
         f"{prefix}/sum": float(apart.sum()),
         f"{prefix}/sumsq": float((apart**2).sum()),
     }
-    bins = np.frexp(apart)[1].clip(-40, 40)
-    for exponent, count in zip(*np.unique(np.where(apart > 0, bins, -41), return_counts=True), strict=True):
-        found[f"{prefix}/bin/{exponent}"] = float(count)
+    for place, count in zip(*np.unique(_bin_apart(apart), return_counts=True), strict=True):
+        found[f"{prefix}/bin/{place}"] = float(count)
     x, y = live.ravel(), shadow.ravel()
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
@@ -188,13 +209,33 @@ def _numeric_difference(prefix: str, live: NDArray[np.float64], shadow: NDArray[
     return found | {f"{prefix}/{name}": float(value) for name, value in sums.items()}
 
 
+def _bin_apart(apart: NDArray[np.float64]) -> NDArray[np.int64]:
+    places = np.ceil(_BINS_OF_A_DOUBLING * np.log2(np.where(apart > 0, apart, 1.0))).clip(_EQUAL + 1, -_EQUAL - 1)
+    return np.where(apart > 0, places, _EQUAL).astype(np.int64)
+
+
+def quantile_apart(bins: Mapping[int, float], share: float) -> float | None:
+    """Of the absolute differences: the upper end of the bin that holds it, at most 19 percent too much.
+
+    Args:
+        bins: what lies below `difference/NAME/bin/`; None comes of none.
+    """
+    if not bins:
+        return None
+    places = sorted(bins)
+    sums = np.cumsum([bins[place] for place in places])
+    place = places[int(np.searchsorted(sums, share * sums[-1], side="left"))]
+    return 0.0 if place == _EQUAL else float(2.0 ** (place / _BINS_OF_A_DOUBLING))
+
+
 def _label_difference(prefix: str, live: Array, shadow: Array) -> dict[str, float]:
-    differs = live.astype(str) != shadow.astype(str)
-    count = float(differs.sum())
-    found = {f"{prefix}/n": float(len(live)), f"{prefix}/sum": count, f"{prefix}/sumsq": count}
-    pairs = [f"{one}→{other}"[:80] for one, other in zip(live[differs], shadow[differs], strict=True)]
-    for pair, times in zip(*np.unique(np.array(pairs, dtype=str), return_counts=True), strict=True):
-        found[f"{prefix}/pair/{pair}"] = float(times)
+    labels, codes = np.unique(np.concatenate((live.astype(str), shadow.astype(str))), return_inverse=True)
+    one, other = codes[: len(live)], codes[len(live) :]
+    differ = float((one != other).sum())
+    found = {f"{prefix}/n": float(len(live)), f"{prefix}/sum": differ, f"{prefix}/sumsq": differ}
+    for pair, times in zip(*np.unique(one * len(labels) + other, return_counts=True), strict=True):
+        name = f"{prefix}/pair/{labels[pair // len(labels)][:40]}→{labels[pair % len(labels)][:40]}"
+        found[name] = found.get(name, 0.0) + float(times)
     return found
 
 
@@ -218,6 +259,11 @@ def _distribution(prefix: str, values: Array) -> dict[str, float]:
 def bin_of(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
     """Bins that suit probabilities and large numbers alike: fifteen from 0 to 1, then each a quarter wider."""
     return np.rint(4.0 * np.arcsinh(20.0 * numbers)).astype(np.int64)
+
+
+def place_of(number: float) -> float:
+    """Where a number lies on an axis on which every bin is one wide."""
+    return float(4.0 * np.arcsinh(20.0 * number))
 
 
 def _labels(prefix: str, values: Array) -> dict[str, float]:

@@ -6,13 +6,17 @@ from unittest import mock
 
 import pytest
 
+from batch.feedback import import_feedback
+from batch.feedback_settings import FeedbackSettings
 from taxiway.errors import OutputHeld, Unavailable
 from taxiway.predictions import storage
 from taxiway.predictions.compaction import compact
 from taxiway.predictions.ground_truth import GroundTruth
 from taxiway.predictions.join import label_window
 from taxiway.predictions.reader import by_ids, read, scan
+from taxiway.predictions.retention import retain
 from taxiway.predictions.settings import PredictionLogSettings
+from taxiway.predictions.status import status
 from taxiway.predictions.truth_log import GroundTruthLog
 from taxiway.predictions.writer import PredictionLog
 from tests.faulty_s3 import ENVIRONMENT, running_s3
@@ -116,3 +120,21 @@ def test_a_label_that_s3_has_not_taken_is_not_acknowledged(s3, request, impatien
     finally:
         s3.faults.failures = 0
         truths.close()
+
+
+def test_labels_in_s3_are_imported_once_and_old_hours_go(s3, request, location):
+    log = PredictionLog(PredictionLogSettings(location=location))
+    write(log, a_batch([an_id()]), a_batch([an_id(minutes(60), 1)]))
+    log.close()
+    name = request.node.name
+    s3.put(f"{name}-labels/a.csv", f"prediction_id,label\n{an_id()},1.5\n{an_id(minutes(60), 1)},2\n".encode())
+    settings = FeedbackSettings(feedback=location, input=s3.uri(f"{name}-labels"))
+    lines = []
+    for _ in range(2):
+        import_feedback(settings, None, False, lines.append, lambda: minutes(125))
+    assert [line.rpartition(": ")[2] for line in lines] == ["2 labels", "1 of 1 files were taken before"]
+    assert (status(location, LATER)[1].rows, len(s3.keys(f"{name}/imports/"))) == (2, 1)
+    retain(location, minutes(125), timedelta(hours=1), lambda _: None)
+    assert seen(location) == [an_id(minutes(60), 1)]
+    assert [one.hours for one in status(location, LATER)] == [1, 1]
+    assert not s3.keys(f"{name}/_")

@@ -1,16 +1,20 @@
 """The labels of a feedback request: both shapes, and what is refused."""
 
+import asyncio
 import contextlib
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.feedback import MOST_LABELS, labels_of
-from taxiway.errors import InvalidInput, MalformedRequest, PayloadTooLarge
+from serve.feedback import MOST_LABELS, feedback_routes, labels_of
+from serve.http_protocol import HttpRequest
+from taxiway.errors import InvalidInput, MalformedRequest, PayloadTooLarge, Unavailable
+from taxiway.predictions.truth_log import GroundTruthLog
 from tests.prediction_records import NOON, an_id
 
 NOW = NOON + timedelta(minutes=5)
@@ -99,3 +103,21 @@ def test_one_request_has_a_bounded_number_of_labels() -> None:
 def test_no_json_does_anything_else_than_be_taken_or_be_refused(body: Any) -> None:
     with contextlib.suppress(InvalidInput, MalformedRequest):
         assert parsed(body)
+
+
+def test_the_code_of_a_request_that_is_refused_is_told(tmp_path: Path) -> None:
+    log, refused = GroundTruthLog(str(tmp_path)), list[str]()
+    handler = feedback_routes(["delay"], log, refused.append)["/v2/models/delay/feedback"].handler
+    path = "/v2/models/delay/feedback"
+    bodies = [b"{", b'{"prediction_id": "x", "label": 1}', json.dumps({"prediction_id": an_id(), "label": 1}).encode()]
+    for body in bodies[:2]:
+        with pytest.raises((InvalidInput, MalformedRequest)):
+            handler(HttpRequest("POST", path, b"", {}, body, "here", 0.0), lambda _: None)
+    log.close()
+
+    async def late() -> None:
+        handler(HttpRequest("POST", path, b"", {}, bodies[2], "here", 0.0), lambda _: None)
+
+    with pytest.raises(Unavailable):
+        asyncio.run(late())
+    assert refused == ["malformed_request", "wrong_type", "unavailable"]

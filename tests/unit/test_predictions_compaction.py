@@ -152,10 +152,10 @@ def test_a_replaced_file_names_nothing_that_comes_back_when_it_goes(six_files):
 
 def test_two_compactors_that_do_not_know_of_each_other_lose_nothing(six_files, monkeypatch):
     @contextmanager
-    def nobody(_):
+    def nobody(*_):
         yield lambda: None
 
-    monkeypatch.setattr(compaction, "one_compactor", nobody)
+    monkeypatch.setattr(compaction, "one_at_a_time", nobody)
     before = seen(six_files)
     others = iter([put_one, compact_all])
 

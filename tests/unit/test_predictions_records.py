@@ -145,7 +145,11 @@ def test_duckdb_reads_the_files_as_they_lie(tmp_path):
     ("settings", "message"),
     [
         ({"fields": {"tail": "hash"}}, "hash_secret"),
-        ({"fields": {"tail": "encrypt"}}, "not there yet"),
+        ({"fields": {"tail": "encrypt"}}, "encrypt_keys: `encrypt` needs a key"),
+        ({"encrypt_keys": {"k1": "AAAA"}}, "encrypt_keys.k1: has 3 bytes; expected 32 random bytes in base64"),
+        ({"encrypt_keys": {"k1": "?"}}, "encrypt_keys.k1: is no base64"),
+        ({"encrypt_keys": {"a:b": "file:x"}}, "'a:b' can't be a key's id"),
+        ({"subject": "tail"}, "hash_secret: `subject` needs a secret of at least 16 characters"),
         ({"fields": {"tail": "shred"}}, "fields.tail"),
         ({"sample": 0}, "sample"),
     ],
@@ -158,3 +162,16 @@ def test_settings_that_can_not_be_are_refused_with_their_key(settings, message):
 def test_a_secret_is_not_shown():
     settings = PredictionLogSettings(fields={"tail": "hash"}, hash_secret="a secret of some length")
     assert "some length" not in repr(settings)
+
+
+def test_the_subject_is_a_keyed_digest_and_the_same_in_every_endpoint():
+    rules = FieldRules({"tail": "drop"}, "a secret of some length", subject="tail")
+    tail = np.array(["N1", None, "N2"], np.object_)
+    table = records([a_batch({"tail": tail}, {}, [2, 1]), a_batch({"tail": tail[:1]}, {}, [1])], rules)
+    first, missing, second, again = table["subject"].to_pylist()
+    assert (missing, again) == (None, first)
+    assert first != second
+    assert "input.tail" not in table.column_names
+    other = records([a_batch({"tail": tail[:1]}, {}, [1], Source("other", "a", "1"))], rules)
+    assert other["subject"].to_pylist() == [first]
+    assert records([a_batch({"x": np.zeros(2)}, {}, [2])], rules)["subject"].to_pylist() == [None, None]

@@ -166,3 +166,23 @@ def test_a_writer_that_dies_leaves_no_file_that_is_half_there(tmp_path, monkeypa
         storage.write("a.parquet", b"half")
     assert storage.files("") == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_subject_of_the_settings_is_in_the_log(opened, tmp_path):
+    log = opened(subject="x", hash_secret="a secret of some length", fields={"x": "drop"})
+    write(log, a_batch([an_id(), an_id(number=1)]), a_batch([an_id(number=2)]))
+    first, second, again = read(str(tmp_path), "delay", NOON, NOON + HOUR)["subject"].to_pylist()
+    assert first == again != second
+    assert None not in (first, second)
+
+
+def test_it_says_how_long_the_last_write_took(tmp_path):
+    class Slow(Storage):
+        def write(self, path, content):
+            time.sleep(0.05)
+
+    log = PredictionLog(PredictionLogSettings(location=str(tmp_path)), storage=Slow(str(tmp_path)))
+    assert log.statistics().last_write_s == 0.0
+    write(log, a_batch([an_id()]))
+    log.close()
+    assert 0.05 <= log.statistics().last_write_s < 5

@@ -155,3 +155,27 @@ def test_an_output_whose_name_looks_like_a_formula_is_drawn(rolled_back: Recorde
         one.model_copy(update={"apart": {rf"{name}$\frac$": it for name, it in one.apart.items()}}) for one in series
     ]
     assert "Disagreement of copies" in Outline(report(state, renamed)).text
+
+
+def test_answers_of_both_versions_are_shown(page: Outline) -> None:
+    for title in ("Output p", "Output late", "Latency: how many answers took longer"):
+        assert title in page.attributes["alt"]
+    assert "Copies beside live answers, step 1" in page.text
+    assert "late: rows are what was answered live, columns what the copy said. no yes no" in page.text
+
+
+def test_figures_of_copies_are_those_of_the_shadow_step(rolled_back: Recorded, page: Outline) -> None:
+    series = rolled_back[1]
+    one = [it.sketch for it in series if it.sketch and it.sketch.step == 0][-1]
+    looked = [it for it in series if it.step == 0 and it.champion][-1]
+    pairs = one.apart["late"].pairs
+    assert sum(pairs.values()) == one.apart["late"].n == looked.apart["late"].n
+    assert f"no {pairs['no→no']:,} {pairs['no→yes']:,} yes {pairs['yes→no']:,} {pairs['yes→yes']:,}" in page.text
+    assert f"p {one.apart['p'].n:,} {looked.apart['p'].mean:.4g}" in page.text
+
+
+def test_missing_inputs_stand_there_as_shares(rolled_back: Recorded, page: Outline) -> None:
+    last = [it.sketch for it in rolled_back[1] if it.sketch][-1]
+    shares = [side.missing["wind"] / side.rows for side in (last.champion, last.challenger)]
+    assert all(share == pytest.approx(0.1, abs=0.03) for share in shares)
+    assert f"wind {shares[0]:.2%} {shares[1]:.2%}" in page.text

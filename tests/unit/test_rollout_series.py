@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from math import inf
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.series import EVERY_S, Series, interval_s, thinned
+from serve.series import EVERY_S, KEPT, Series, interval_s, thinned
 from taxiway.rollout.judge_step import Losses
 from taxiway.rollout.observations import Moments
 from taxiway.rollout.progress import moved_to
@@ -165,3 +166,52 @@ def test_what_was_measured_stands_apart_for_each_beginning_of_a_step() -> None:
     looks = [look(it, after(second), measured(9)) for it, second in ((state, 1), (state, 2), (again, 31))]
     assert [len(group) for group in steps_of(looks)] == [2, 1]
     assert steps_of([look(state, BEGAN, None)]) == []
+
+
+def answered(rows: int) -> Measured:
+    tally = Tally(
+        {"rows": float(rows), "latency/20": float(rows), "output/p/n": float(rows), "output/p/sum": 0.5 * rows}
+    )
+    return Measured(tally, Tally(), Tally())
+
+
+def test_what_answers_looked_like_is_kept_as_they_grow_and_at_each_event(tmp_path: Path) -> None:
+    state, series = begun(), Series(tmp_path, "flights", "delay")
+    for second, rows in enumerate((0, 100, 110, 124, 125, 156, 157)):
+        series.add(state, after(second), answered(rows))
+    moved = moved_to(state, after(8), "step", "on", step=1)
+    series.add(moved, after(8), None)
+    series.add(moved, after(9), None)
+    found = [(one.event, one.sketch and one.sketch.champion.rows) for one in read_series(file_of(tmp_path, state))]
+    rows = [it for _, it in found]
+    assert rows == [None, 100, None, None, 125, None, 157, 157, None]
+    assert found[7] == ("step", 157)
+    last = read_series(file_of(tmp_path, state))[7].sketch
+    assert last is not None
+    assert (last.step, last.champion.latency, last.champion.outputs["p"].mean) == (0, {20: 157}, 0.5)
+
+
+def test_thinning_keeps_what_the_answers_of_each_step_looked_like_last(tmp_path: Path) -> None:
+    state, series = begun(), Series(tmp_path, "flights", "delay")
+    for second in range(1, 60):
+        series.add(state, after(second), answered(int(1.3 ** min(second, 40))))
+    kept = thinned(read_series(file_of(tmp_path, state)), 1_000.0)
+    assert [one.sketch.champion.rows for one in kept if one.sketch] == [1, int(1.3**40)]
+
+
+def test_when_a_rollout_begins_the_oldest_files_of_its_endpoint_go(tmp_path: Path) -> None:
+    folder = tmp_path / "flights"
+    folder.mkdir()
+    names = [f"delay-{number:012x}.jsonl" for number in range(KEPT + 5)]
+    others = [f"delay-long-{number:012x}.jsonl" for number in range(KEPT + 5)] + ["delay.json", "delay-notes.jsonl"]
+    for age, name in enumerate([*names, *others]):
+        (folder / name).write_text("{}\n")
+        os.utime(folder / name, (1_000_000 - age, 1_000_000 - age))
+    state = begun(identity="ffffffffffff")
+    series = Series(tmp_path, "flights", "delay")
+    series.add(state, BEGAN, None)
+    expected = {*names[: KEPT - 1], *others, f"delay-{state.id}.jsonl"}
+    assert {it.name for it in folder.iterdir()} == expected
+    (folder / names[-1]).write_text("{}\n")
+    series.add(state, after(5), None)
+    assert (folder / names[-1]).exists()  # only at the beginning

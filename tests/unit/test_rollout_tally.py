@@ -12,9 +12,11 @@ from taxiway.rollout.tally import (
     added,
     bin_of,
     correlation,
+    grown,
     of_answers,
     of_differences,
     of_requests,
+    quantile_apart,
 )
 
 LIVE = Stream("late", "challenger", "7", "live")
@@ -119,11 +121,40 @@ def test_an_answer_that_is_missing_on_one_side_differs() -> None:
     assert tally.moments("difference/p") == (3, 1.0, 1.0)
 
 
-def test_labels_that_differ_are_kept_in_pairs() -> None:
-    live = np.array(["a", "a", "b"], dtype=object)
-    tally = Tally(of_differences({"label": live}, {"label": np.array(["a", "b", "c"], dtype=object)}))
-    assert tally.moments("difference/label") == (3, 2.0, 2.0)
-    assert tally.below("difference/label/pair/") == {"a→b": 1, "b→c": 1}
+def test_of_labels_it_is_kept_which_stood_for_which() -> None:
+    live = np.array(["a", "a", "b", "a"], dtype=object)
+    tally = Tally(of_differences({"label": live}, {"label": np.array(["a", "b", "c", "a"], dtype=object)}))
+    assert tally.moments("difference/label") == (4, 2.0, 2.0)
+    assert tally.below("difference/label/pair/") == {"a→a": 2, "a→b": 1, "b→c": 1}
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=100), st.floats(0.01, 0.99))
+def test_a_quantile_of_differences_is_at_most_nineteen_percent_too_much(apart: list[float], share: float) -> None:
+    values = np.array([0.0 if it < 1e-9 else it for it in apart])
+    tally = Tally(of_differences({"p": np.zeros(len(values))}, {"p": values}))
+    bins = {int(place): count for place, count in tally.below("difference/p/bin/").items()}
+    found, exact = quantile_apart(bins, share), float(np.quantile(values, share, method="inverted_cdf"))
+    assert found is not None
+    assert exact <= found * (1 + 1e-9)
+    assert found <= exact * 2**0.25 * (1 + 1e-9)
+
+
+def test_of_no_differences_there_is_no_quantile() -> None:
+    assert quantile_apart({}, 0.5) is None
+
+
+def test_texts_that_never_come_twice_fill_no_memory_and_are_counted() -> None:
+    total: dict[str, float] = {}
+    for batch in range(30):
+        texts = np.array([f"text {batch} {row}" for row in range(40)], dtype=object)
+        total = grown(total, of_answers({}, {"text": texts}) | of_differences({"text": texts}, {"text": texts}))
+    tally = Tally(total)
+    for prefix in ("output/text/bin/", "difference/text/pair/"):
+        found = tally.below(prefix)
+        assert len(found) == 401
+        assert sum(found.values()) == 1_200
+        assert found["(other)"] == 800
+    assert grown(total, {"output/text/bin/text 0 0": 1.0, "requests": 1.0})["output/text/bin/text 0 0"] == 2.0
 
 
 def test_outputs_of_another_shape_are_not_compared() -> None:

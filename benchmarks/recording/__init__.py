@@ -1,0 +1,1 @@
+"""What remembering answers costs whoever waits for them: prediction log, observations, shadows."""
