@@ -5,6 +5,7 @@ import functools
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def retrain(settings: RetrainSettings, run: Retraining, labels: LabelsFile, code
         say(f"goes on with {run.state.run_id}; done before: {', '.join(run.stages_done()) or 'nothing'}")
     stages = Stages()
     with stages("open"):
-        registry, trainer = Registry(settings.registry), open_trainer(settings.trainer)
+        registry, trainer = Registry(settings.registry), open_trainer(settings.trainer, settings.task)
         registry.alias(settings.model, CHAMPION)  # now rather than after the search, if it does not answer
         binding, history = open_features(settings)
     with stages("labels"):
@@ -112,13 +113,13 @@ def retrain(settings: RetrainSettings, run: Retraining, labels: LabelsFile, code
     say(rows_line(windows, read.without_label, read.set_aside + unknown))
     with stages("checks"):
         span = (settings.train.start, settings.train.end)
-        findings = check(windows.train, settings.checks, settings.inputs, span)
+        findings = check(windows.train, settings.checks, settings.inputs, span, settings.learning_task)
         findings += source_findings(labels, settings.checks)
         for line in findings_lines(findings):
             say(line)
         if errors := [it.sentence for it in findings if it.severity == "error"]:
             raise JobError(f"the training set can't be used: {'; '.join(errors)}")
-    matrix = layout(settings.inputs, binding.columns if binding else ())
+    matrix = layout(settings.inputs, binding.columns if binding else (), settings.learning_task)
 
     def looked() -> list[Look]:
         with connected():
@@ -129,7 +130,8 @@ def retrain(settings: RetrainSettings, run: Retraining, labels: LabelsFile, code
     best = best_look(looks)
 
     def refit(seed: int) -> FittedModel:
-        return trainer.final(windows.train, matrix, best.parameters, best.iterations, seed)
+        fitted = trainer.final(windows.train, matrix, best.parameters, best.iterations, seed)
+        return replace(fitted, task=matrix.task)  # a trainer of somebody's own need not repeat it
 
     with stages("refit"):
         fitted = run.keep("model", lambda: refit(settings.search.seed))
@@ -143,9 +145,7 @@ def retrain(settings: RetrainSettings, run: Retraining, labels: LabelsFile, code
         judged = run.keep(
             "judgement", lambda: judgement(settings, registry, signature, fitted, windows.evaluate, history, spread)
         )
-        figures = draw(
-            windows.evaluate.labels, judged.probabilities, judged.comparison, judged.importances, settings.model
-        )
+        figures = draw(windows.evaluate.labels, judged.answers, judged.comparison, judged.importances, settings.model)
     with stages("register"):
         candidate = Candidate(
             run_id=run.state.run_id,

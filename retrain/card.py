@@ -5,17 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from retrain.compare import Comparison, Estimate, Latency, Metric, SliceComparison
+from retrain.compare import Comparison, Estimate, Latency, SliceComparison
 from retrain.gate import RuleResult, Verdict
 from retrain.stability import Stability
+from retrain.tasks import METRICS
 from taxiway.signature import Column, Signature
 
-METRIC_NAMES: Mapping[Metric, str] = {
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "log_loss": "log loss (lower is better)",
-}
-SLICE_HEAD = ("slice", "rows", "label 1", "AUC", "log loss", "champion's AUC", "difference", "difference of log loss")
 SPREAD_HEAD = ("metric", "mean", "standard deviation", "lowest", "highest", "range")
 _SLICES_LISTED = 40
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~$!&])")
@@ -27,7 +22,7 @@ class Window:
 
     Args:
         name: what it was used for, such as "training".
-        base_rate: the share of rows with label 1.
+        base: of its labels, as the task has it: the share of rows with label 1, say.
         digest: SHA-256 of the rows.
     """
 
@@ -35,7 +30,7 @@ class Window:
     start: datetime
     end: datetime
     rows: int
-    base_rate: float
+    base: float
     digest: str
 
 
@@ -88,7 +83,7 @@ def card(account: Account) -> str:
         f"Made {account.created:%Y-%m-%d %H:%M} UTC. The gate's verdict: **{verdict}**.",
         _own_words("Intended use", account.intended_use),
         _own_words("Limits", account.limits),
-        _section("Data", _windows(account.windows)),
+        _section("Data", _windows(account)),
         _section("Inputs and answer", _columns(account)),
         _section("Metrics", _metrics(account)),
         _section("Slices", _slices(account)),
@@ -122,24 +117,58 @@ def rules_of_column(column: Column) -> str:
 
 def notable_slices(comparison: Comparison) -> list[tuple[str, SliceComparison]]:
     """The slices that a reader should look at first, with the reason."""
-    found = [("lowest AUC", comparison.worst_slice), ("falls most behind the champion", comparison.largest_loss)]
-    return [
-        (why, it)
-        for why, it in found
-        if it is not None and (why == "lowest AUC" or (it.auc_difference is not None and it.auc_difference.value < 0))
-    ]
+    about, found = comparison.primary.about, []
+    if (worst := comparison.worst_slice) is not None:
+        found.append((f"{'lowest' if about.higher_is_better else 'highest'} {about.title}", worst))
+    if (lost := comparison.largest_loss) is not None and (comparison.gain(lost) or 0.0) < 0:
+        found.append(("falls most behind the champion", lost))
+    return found
 
 
-def _windows(windows: Sequence[Window]) -> str:
+def slice_head(comparison: Comparison) -> tuple[str, ...]:
+    """Over `slice_cells`."""
+    score, loss = (METRICS[name].title for name in comparison.task.slice_metrics)
+    own = ("slice", "rows", comparison.task.base_title, score, loss)
+    return (*own, f"champion's {score}", "difference", f"difference of {loss}") if comparison.champion else own
+
+
+def slice_cells(comparison: Comparison, it: SliceComparison) -> tuple[str, ...]:
+    """One row of a table of slices."""
+    own = (
+        it.name,
+        f"{it.challenger.rows:,}{' (small)' if it.challenger.small else ''}",
+        comparison.task.told_base(it.challenger.base),
+        figure(it.challenger.score),
+        f"{it.challenger.loss:.4f}",
+    )
+    if comparison.champion is None:
+        return own
+    return (
+        *own,
+        figure(it.champion.score) if it.champion else "",
+        with_interval(it.difference, signed=True) if it.difference else "",
+        f"{it.loss_difference:+.4f}" if it.loss_difference is not None else "",
+    )
+
+
+def about_rows(comparison: Comparison) -> str:
+    """What the held-out labels are like."""
+    told = comparison.task.told_base(comparison.challenger.base)
+    named = {"binary": "{} with label 1", "classes": "{} of the largest class", "regression": "mean {}"}
+    return named[comparison.task.name].format(told)
+
+
+def _windows(account: Account) -> str:
+    task, windows = account.comparison.task, account.windows
     return _table(
-        ("window", "from", "to (exclusive)", "rows", "label 1", "digest"),
+        ("window", "from", "to (exclusive)", "rows", task.base_title, "digest"),
         [
             (
                 it.name,
                 f"{it.start:%Y-%m-%d %H:%M}",
                 f"{it.end:%Y-%m-%d %H:%M}",
                 f"{it.rows:,}",
-                f"{it.base_rate:.2%}",
+                task.told_base(it.base),
                 it.digest,
             )
             for it in windows
@@ -162,14 +191,12 @@ def _metrics(account: Account) -> str:
     evaluation = comparison.challenger
     if comparison.champion is None:
         head: tuple[str, ...] = ("metric", "this model")
-        rows: list[tuple[str, ...]] = [
-            (METRIC_NAMES[it.metric], with_interval(it.challenger)) for it in comparison.metrics
-        ]
+        rows: list[tuple[str, ...]] = [(str(it.about), with_interval(it.challenger)) for it in comparison.metrics]
     else:
         head = ("metric", "this model", account.opponent, "difference")
         rows = [
             (
-                METRIC_NAMES[it.metric],
+                str(it.about),
                 with_interval(it.challenger),
                 with_interval(it.champion) if it.champion else "",
                 with_interval(it.difference, signed=True) if it.difference else "",
@@ -177,7 +204,7 @@ def _metrics(account: Account) -> str:
             for it in comparison.metrics
         ]
     told = (
-        f"On {evaluation.rows:,} held-out rows, {evaluation.base_rate:.2%} of them with label 1. Intervals hold "
+        f"On {evaluation.rows:,} held-out rows, {about_rows(comparison)}. Intervals hold "
         f"{100 * comparison.confidence:.4g}% of {comparison.samples:,} bootstrap samples"
         f"{', drawn for both models alike' if comparison.champion else ''}."
     )
@@ -188,50 +215,40 @@ def _slices(account: Account) -> str:
     comparison = account.comparison
     if not comparison.slices:
         return "None were asked for."
-    notable = [f"- {_text(f'{why}: {_told(it)}')}" for why, it in notable_slices(comparison)]
-    rows = [
-        (
-            it.name,
-            f"{it.challenger.rows:,}{' (small)' if it.challenger.small else ''}",
-            f"{it.challenger.base_rate:.2%}",
-            _figure(it.challenger.auc),
-            f"{it.challenger.log_loss:.4f}",
-            _figure(it.champion.auc) if it.champion else "",
-            with_interval(it.auc_difference, signed=True) if it.auc_difference else "",
-            f"{it.log_loss_difference:+.4f}" if it.log_loss_difference is not None else "",
-        )
-        for it in comparison.slices[:_SLICES_LISTED]
-    ]
-    width = 8 if comparison.champion else 5
+    notable = [f"- {_text(f'{why}: {_told(comparison, it)}')}" for why, it in notable_slices(comparison)]
+    rows = [slice_cells(comparison, it) for it in comparison.slices[:_SLICES_LISTED]]
     more = len(comparison.slices) - len(rows)
     parts = [
         "\n".join(notable),
-        _table(SLICE_HEAD[:width], [row[:width] for row in rows]),
+        _table(slice_head(comparison), rows),
         f"{more:,} more slices are in the report." if more else "",
     ]
     return "\n\n".join(it for it in parts if it)
 
 
-def _told(it: SliceComparison) -> str:
-    difference = f", {with_interval(it.auc_difference, signed=True)} beside the champion" if it.auc_difference else ""
-    return f"{it.name}, AUC {_figure(it.challenger.auc)}{difference}, {it.challenger.rows:,} rows"
+def _told(comparison: Comparison, it: SliceComparison) -> str:
+    difference = f", {with_interval(it.difference, signed=True)} beside the champion" if it.difference else ""
+    told = f"{comparison.primary.about.title} {figure(it.challenger.score)}"
+    return f"{it.name}, {told}{difference}, {it.challenger.rows:,} rows"
 
 
 def _calibration(account: Account) -> str:
     comparison = account.comparison
+    if comparison.challenger.calibration_error is None:
+        return ""
     bins = _table(
         ("rows", "predicted", "observed"),
         [(f"{it.rows:,}", f"{it.predicted:.4f}", f"{it.observed:.4f}") for it in comparison.challenger.calibration],
     )
-    beside = f", the champion's {comparison.champion.calibration_error:.4f}" if comparison.champion else ""
+    beside = f", the champion's {figure(comparison.champion.calibration_error)}" if comparison.champion else ""
     return f"Expected calibration error {comparison.challenger.calibration_error:.4f}{beside}.\n\n{bins}"
 
 
 def spread_rows(found: Stability) -> list[tuple[str, ...]]:
-    """One for AUC and one for log loss, under `SPREAD_HEAD`."""
+    """One for each metric, under `SPREAD_HEAD`."""
     rows = [
-        (METRIC_NAMES["auc"], found.auc, found.auc_deviation, found.auc_range),
-        (METRIC_NAMES["log_loss"], found.log_loss, found.log_loss_deviation, found.log_loss_range),
+        (str(METRICS[name]), values, found.deviation_of(name), found.range_of(name))
+        for name, values in found.values.items()
     ]
     return [
         (name, *(f"{it:.4f}" for it in (sum(values) / len(values), deviation, min(values), max(values), width)))
@@ -240,10 +257,10 @@ def spread_rows(found: Stability) -> list[tuple[str, ...]]:
 
 
 def spread_note(found: Stability) -> str:
+    what = "probabilities of" if found.of_probabilities else "answers to"
     return (
         f"{len(found.seeds)} fits of the same rows by the same parameters, on the held-out rows; only the seed "
-        f"differs. Between two seeds the probabilities of a row differ by {found.probability_difference:.4f} in "
-        "the mean."
+        f"differs. Between two seeds the {what} a row differ by {found.answer_difference:.4f} in the mean."
     )
 
 
@@ -296,7 +313,8 @@ def _text(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """Four digits, or that there is none."""
     return "none" if value is None else f"{value:.4f}"
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from retrain.dataset import Dataset
+from retrain.leakage import category_auc, classes_auc, number_auc, rank_correlation
+from retrain.tasks import BINARY, Classes, Labels, Task
 from taxiway.settings import Settings
 from taxiway.signature import Array, Column, RejectCode
 
@@ -31,9 +33,6 @@ Code = Literal[
 ]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
-FOLDS = 5
-PRIOR_ROWS = 10.0
-"""How many rows of the base rate are mixed into a category's mean label."""
 _DAY = np.timedelta64(1, "D")
 
 
@@ -41,8 +40,12 @@ class CheckSettings(Settings):
     """What a training set must keep to."""
 
     min_rows: int = Field(default=1_000, ge=0, description="examples that there must be at least")
-    min_label_share: Share = Field(default=0.001, description="examples with label 1, as a share, at least")
-    max_label_share: Share = Field(default=0.999, description="examples with label 1, as a share, at most")
+    min_label_share: Share = Field(
+        default=0.001, description="examples with label 1, or of each class, as a share, at least"
+    )
+    max_label_share: Share = Field(
+        default=0.999, description="examples with label 1, of one class or with one number, as a share, at most"
+    )
     max_missing_share: Share = Field(default=0.5, description="missing values of a column, as a share, at most")
     max_missing_share_of: dict[str, Share] = Field(
         default_factory=dict, description="the same for single columns, by name"
@@ -52,7 +55,13 @@ class CheckSettings(Settings):
     )
     max_gap_days: int = Field(default=3, ge=0, description="whole days (UTC) one after the other without an example")
     max_column_auc: float = Field(
-        default=0.95, ge=0.5, le=1.0, description="how well one column alone may tell the labels apart (AUC)"
+        default=0.95,
+        ge=0.5,
+        le=1.0,
+        description="how well one column alone may tell the labels apart (AUC; of several classes its mean over pairs)",
+    )
+    max_column_correlation: float = Field(
+        default=0.95, ge=0.0, le=1.0, description="how well one column alone may tell a number (rank correlation)"
     )
     trusted: tuple[str, ...] = Field(default=(), description="columns that may tell the labels apart even better")
     leakage_rows: int = Field(default=200_000, ge=1_000, description="examples drawn to measure a single column's AUC")
@@ -89,6 +98,7 @@ class _Subject:
     settings: CheckSettings
     inputs: Mapping[str, Column]
     span: tuple[datetime, datetime] | None
+    task: Task
 
     @cached_property
     def missing(self) -> dict[str, int]:
@@ -107,6 +117,7 @@ def check(
     settings: CheckSettings,
     inputs: Sequence[Column],
     span: tuple[datetime, datetime] | None = None,
+    task: Task = BINARY,
 ) -> list[Finding]:
     """Everything that is wrong with a training set, errors first.
 
@@ -114,7 +125,7 @@ def check(
         inputs: the rules of the columns that a request brings; further columns of `dataset` are features.
         span: the window, start inclusive, end exclusive; with it, days without examples at its ends count too.
     """
-    subject = _Subject(dataset, settings, {column.name: column for column in inputs}, span)
+    subject = _Subject(dataset, settings, {column.name: column for column in inputs}, span, task)
     findings = []
     for code, (default, measure) in _CHECKS.items():
         severity = settings.severity.get(code, default)
@@ -126,52 +137,6 @@ def check(
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
-def number_auc(values: Array, labels: NDArray[np.int64]) -> float:
-    """How well a column of numbers tells labels apart, at least 0.5: the AUC of the better direction.
-
-    Ties count half (Mann and Whitney 1947). Missing values rank lowest or highest, whichever tells more, as
-    a tree may send them either way. Both labels must occur.
-    """
-    positive, negative = values[labels == 1], values[labels == 0]
-    present_positive, present_negative = positive[~_missing(positive)], negative[~_missing(negative)]
-    missing_positive, missing_negative = len(positive) - len(present_positive), len(negative) - len(present_negative)
-    won = _pairs_won(present_positive, present_negative) + missing_positive * missing_negative / 2
-    pairs = float(len(positive)) * len(negative)
-    lowest = (won + len(present_positive) * missing_negative) / pairs
-    highest = (won + missing_positive * len(present_negative)) / pairs
-    return max(lowest, 1 - lowest, highest, 1 - highest)
-
-
-def category_auc(codes: NDArray[np.intp], labels: NDArray[np.int64], seed: int = 0) -> float:
-    """How well a column of categories tells labels apart: the AUC of each category's mean label in other folds.
-
-    Out of fold, so that a category of one row tells nothing about that row (Micci-Barreca, "A preprocessing scheme
-    for high-cardinality categorical attributes", 2001, with the cross fitting of scikit-learn's TargetEncoder).
-
-    Args:
-        codes: an integer for each category; missing values are a category too.
-    """
-    codes = np.unique(codes, return_inverse=True)[1]
-    folds = _folds(labels, seed)
-    size = int(codes.max()) + 1
-    cell = codes * FOLDS + folds
-    rows = np.bincount(cell, minlength=size * FOLDS).reshape(size, FOLDS)
-    ones = np.bincount(cell, weights=labels, minlength=size * FOLDS).reshape(size, FOLDS)
-    other_rows, other_ones = rows.sum(axis=1, keepdims=True) - rows, ones.sum(axis=1, keepdims=True) - ones
-    base = other_ones.sum(axis=0) / np.maximum(other_rows.sum(axis=0), 1)
-    means = (other_ones + PRIOR_ROWS * base) / (other_rows + PRIOR_ROWS)
-    encoded = means[codes, folds]
-    positive, negative = encoded[labels == 1], encoded[labels == 0]
-    return _pairs_won(positive, negative) / len(positive) / len(negative)
-
-
-def _pairs_won(positive: Array, negative: Array) -> float:
-    """Pairs in which the positive one is larger, and half of those that are equal."""
-    ups, downs = np.sort(positive), np.sort(negative)
-    below = np.searchsorted(downs, ups, side="left").sum(dtype=np.float64)
-    return float(below + np.searchsorted(downs, ups, side="right").sum(dtype=np.float64)) / 2
-
-
 def _few_rows(subject: _Subject) -> Iterator[_Found]:
     rows, allowed = len(subject.dataset), subject.settings.min_rows
     if rows < allowed or not rows:
@@ -180,11 +145,25 @@ def _few_rows(subject: _Subject) -> Iterator[_Found]:
 
 
 def _balance(subject: _Subject) -> Iterator[_Found]:
-    share = float(subject.dataset.labels.mean())
-    low, high = subject.settings.min_label_share, subject.settings.max_label_share
-    if not low <= share <= high or share in (0.0, 1.0):
-        sentence = f"{share:.4%} of the examples have label 1, and {low:.4%} to {high:.4%} are allowed"
-        yield _Found(None, share, low if share < 0.5 else high, sentence)
+    labels, settings = subject.dataset.labels, subject.settings
+    shares = _label_shares(subject.task, labels)
+    for what, share in shares.items():
+        low = settings.min_label_share if subject.task.name != "regression" else 0.0
+        high = settings.max_label_share
+        if not low <= share <= high or share in (0.0, 1.0):
+            sentence = f"{share:.4%} of the examples have label {what}, and {low:.4%} to {high:.4%} are allowed"
+            yield _Found(None, share, low if share < 0.5 else high, sentence)
+
+
+def _label_shares(task: Task, labels: Labels) -> dict[str, float]:
+    """What share of the examples has label 1, has each class, has the number that occurs most often."""
+    if isinstance(task, Classes):
+        shares = np.bincount(labels, minlength=len(task.classes)) / len(labels)
+        return dict(zip(task.classes, map(float, shares), strict=True))
+    if task.name == "binary":
+        return {"1": float(labels.mean())}
+    numbers, rows = np.unique(labels, return_counts=True)
+    return {f"{numbers[rows.argmax()]:g}": float(rows.max() / len(labels))}
 
 
 def _missing_shares(subject: _Subject) -> Iterator[_Found]:
@@ -219,16 +198,18 @@ def _repeated_ids(subject: _Subject) -> Iterator[_Found]:
 
 
 def _contradictions(subject: _Subject) -> Iterator[_Found]:
-    """Equal in all columns, yet with another label: more than noise when it happens often."""
-    if not subject.dataset.columns:
+    """Equal in all columns, yet with another label: more than noise when it happens often. Numbers may well differ."""
+    if not subject.dataset.columns or subject.task.name == "regression":
         return
     codes, uniques = pd.factorize(_row_hashes(subject))
-    rows = np.bincount(codes, minlength=len(uniques))
-    ones = np.bincount(codes, weights=subject.dataset.labels, minlength=len(uniques))
-    share = float(rows[(ones > 0) & (ones < rows)].sum() / len(codes))
+    labels, rows = subject.dataset.labels, np.bincount(codes, minlength=len(uniques))
+    first = labels[np.unique(codes, return_index=True)[1]]
+    others = np.bincount(codes, weights=labels != first[codes], minlength=len(uniques))
+    share = float(rows[others > 0].sum() / len(codes))
     allowed = subject.settings.max_contradicting_share
     if share > allowed:
-        sentence = f"{share:.1%} of the examples equal one with the other label, and {allowed:.1%} are allowed"
+        which = "the other" if subject.task.name == "binary" else "another"
+        sentence = f"{share:.1%} of the examples equal one with {which} label, and {allowed:.1%} are allowed"
         yield _Found(None, share, allowed, sentence)
 
 
@@ -274,18 +255,29 @@ def _leaks(subject: _Subject) -> Iterator[_Found]:
     labels = subject.dataset.labels[rows]
     if labels.min() == labels.max():
         return
-    allowed = subject.settings.max_column_auc
+    is_number = subject.task.name == "regression"
+    told = "tells the label with a rank correlation of" if is_number else "tells the labels apart with an AUC of"
+    allowed = subject.settings.max_column_correlation if is_number else subject.settings.max_column_auc
     for name, values in subject.dataset.columns.items():
         if values.ndim > 1 or name in subject.settings.trusted:
             continue
-        is_object = name in subject.codes
-        auc = category_auc(subject.codes[name][0][rows], labels) if is_object else number_auc(values[rows], labels)
-        if auc > allowed:
+        is_category = name in subject.codes
+        column = subject.codes[name][0] if is_category else values
+        found = _told_alone(subject.task, column[rows], labels, is_category)
+        if found > allowed:
             sentence = (
-                f"{name}: this column alone tells the labels apart with an AUC of {auc:.3f}, above {allowed:.3f}; "
+                f"{name}: this column alone {told} {found:.3f}, above {allowed:.3f}; "
                 "it may hold what is known only afterwards"
             )
-            yield _Found(name, auc, allowed, sentence)
+            yield _Found(name, found, allowed, sentence)
+
+
+def _told_alone(task: Task, column: Array, labels: Labels, is_category: bool) -> float:
+    if task.name == "regression":
+        return rank_correlation(column, labels, is_category)
+    if task.name == "classes":
+        return classes_auc(column, labels, is_category)
+    return category_auc(column, labels) if is_category else number_auc(column, labels)
 
 
 _CHECKS: Mapping[Code, tuple[Literal["error", "warning"], Callable[[_Subject], Iterator[_Found]]]] = {
@@ -312,16 +304,6 @@ def _codes(values: Array) -> tuple[NDArray[np.intp], Array]:
     found = np.asarray(uniques, np.object_)
     found[pd.isna(found)] = None
     return codes, found
-
-
-def _folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
-    """A fold for each row, drawn so that each fold has its share of both labels."""
-    random = np.random.default_rng(seed)
-    folds = np.empty(len(labels), np.intp)
-    for label in (0, 1):
-        rows = np.flatnonzero(labels == label)
-        folds[random.permutation(rows)] = np.arange(len(rows)) % FOLDS
-    return folds
 
 
 def _drawn(rows: int, most: int) -> slice | NDArray[np.intp]:

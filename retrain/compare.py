@@ -1,24 +1,25 @@
 """A challenger beside the champion on the same held-out rows: differences with intervals, slices, latency."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain.evaluate import Evaluation, Labels, Probabilities, Slice, evaluate
+from retrain.evaluate import AnySlice, Evaluated, shown
+from retrain.evaluate_others import evaluate_task
+from retrain.samples import draw, of_all_rows, prepared
+from retrain.tasks import BINARY, METRICS, Answers, Labels, Metric, MetricName, Task
 from taxiway.errors import JobError
 from taxiway.signature import Array, Columns, row_count, take
 
-Metric = Literal["auc", "average_precision", "log_loss"]
 Samples = NDArray[np.float64]
 
 SAMPLES = 1_000
 SLICE_SAMPLES = 200
 _EPSILON = float(np.finfo(np.float64).eps)
-_AUC, _AVERAGE_PRECISION, _LOG_LOSS = range(3)
 
 
 @dataclass(frozen=True)
@@ -34,63 +35,126 @@ class Estimate:
 class MetricComparison:
     """One metric of both models; `difference` is challenger minus champion, drawn from the same samples."""
 
-    metric: Metric
+    metric: MetricName
     challenger: Estimate
     champion: Estimate | None
     difference: Estimate | None
+
+    @property
+    def about(self) -> Metric:
+        return METRICS[self.metric]
+
+    @property
+    def gain(self) -> Estimate | None:
+        """The difference, turned so that more is better whichever way the metric goes."""
+        if self.difference is None or self.about.higher_is_better:
+            return self.difference
+        return Estimate(-self.difference.value, -self.difference.high, -self.difference.low)
 
 
 @dataclass(frozen=True)
 class SliceComparison:
     """The rows with one value of one column.
 
-    An AUC is None where a class is missing. `auc_difference` is None in a small slice, and like everything
-    of the champion without one.
+    `difference` is of the task's primary metric, None in a small slice or where a class is missing, and like
+    everything of the champion without one.
     """
 
-    challenger: Slice
-    champion: Slice | None
-    auc_difference: Estimate | None
+    challenger: AnySlice
+    champion: AnySlice | None
+    difference: Estimate | None
 
     @property
     def name(self) -> str:
         return f"{self.challenger.column} {self.challenger.value}"
 
     @property
-    def log_loss_difference(self) -> float | None:
-        return None if self.champion is None else self.challenger.log_loss - self.champion.log_loss
+    def loss_difference(self) -> float | None:
+        return None if self.champion is None else self.challenger.loss - self.champion.loss
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models, or one alone, on one window. Intervals hold `confidence` of `samples` bootstrap samples."""
+    """Two models, or one alone, on one window. Intervals hold `confidence` of `samples` bootstrap samples.
 
+    Attributes:
+        metrics: those of the task, in its order: the first is the primary one.
+    """
+
+    task: Task
     confidence: float
     samples: int
-    challenger: Evaluation
-    champion: Evaluation | None
-    auc: MetricComparison
-    average_precision: MetricComparison
-    log_loss: MetricComparison
+    challenger: Evaluated
+    champion: Evaluated | None
+    metrics: tuple[MetricComparison, ...]
     slices: tuple[SliceComparison, ...]
 
+    def of(self, metric: MetricName) -> MetricComparison:
+        """Raises KeyError: the task has no such metric."""
+        return {it.metric: it for it in self.metrics}[metric]
+
     @property
-    def metrics(self) -> tuple[MetricComparison, ...]:
-        return self.auc, self.average_precision, self.log_loss
+    def primary(self) -> MetricComparison:
+        return self.metrics[0]
+
+    @property
+    def auc(self) -> MetricComparison:
+        return self.of("auc")
+
+    @property
+    def average_precision(self) -> MetricComparison:
+        return self.of("average_precision")
+
+    @property
+    def log_loss(self) -> MetricComparison:
+        return self.of("log_loss")
+
+    def gain(self, of_slice: SliceComparison) -> float | None:
+        """By how much the challenger is better than the champion in a slice."""
+        return None if of_slice.difference is None else self.primary.about.gain(of_slice.difference.value)
 
     @property
     def worst_slice(self) -> SliceComparison | None:
-        """The slice with the challenger's lowest AUC among those that are not small."""
+        """The slice in which the challenger's primary metric is worst, among those that are not small."""
+        better = self.primary.about.gain
         judged = [
-            (it.challenger.auc, it) for it in self.slices if it.challenger.auc is not None and not it.challenger.small
+            (better(it.challenger.score), it)
+            for it in self.slices
+            if it.challenger.score is not None and not it.challenger.small
         ]
         return min(judged, key=lambda pair: pair[0])[1] if judged else None
 
     @property
     def largest_loss(self) -> SliceComparison | None:
         """The slice in which the challenger falls behind the champion most, or leads least; none that is small."""
-        judged = [(it.auc_difference.value, it) for it in self.slices if it.auc_difference is not None]
+        judged = [(gain, it) for it in self.slices if (gain := self.gain(it)) is not None]
         return min(judged, key=lambda pair: pair[0])[1] if judged else None
+
+
+def facts(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON has it: each metric by its name."""
+    primary = comparison.primary.metric
+    return {
+        "task": comparison.task.name,
+        "confidence": comparison.confidence,
+        "samples": comparison.samples,
+        "challenger": plain_evaluation(comparison.challenger),
+        "champion": plain_evaluation(comparison.champion) if comparison.champion else None,
+        **{it.metric: asdict(it) for it in comparison.metrics},
+        "slices": [
+            {
+                "challenger": plain_evaluation(it.challenger),
+                "champion": plain_evaluation(it.champion) if it.champion else None,
+                f"{primary}_difference": asdict(it.difference) if it.difference else None,
+            }
+            for it in comparison.slices
+        ],
+    }
+
+
+def plain_evaluation(found: Any) -> dict[str, Any]:
+    """The fields of an evaluation, or of one of its slices."""
+    return asdict(found)
 
 
 @dataclass(frozen=True)
@@ -106,10 +170,11 @@ class Latency:
 
 def compare(
     labels: Labels,
-    challenger: Probabilities,
-    champion: Probabilities | None,
+    challenger: Answers,
+    champion: Answers | None,
     slice_columns: Mapping[str, Array],
     *,
+    task: Task = BINARY,
     seed: int = 0,
     samples: int = SAMPLES,
     confidence: float = 0.95,
@@ -121,31 +186,30 @@ def compare(
     within each class.
 
     Args:
-        labels: 0 or 1.
-        challenger: the probability of label 1 for each row; likewise `champion`, None when there is none.
+        labels: as the task has them; likewise `challenger`, its answer for each row, and `champion`, None when
+            there is none.
         slice_columns: columns by whose values the rows are split.
 
     Raises:
-        JobError: a class has no row, or a model's answers are not one probability for each row.
+        JobError: the labels do not suffice to compare by, or a model's answers are not those of the task.
     """
     models = {"challenger": challenger} | ({"champion": champion} if champion is not None else {})
-    _check(labels, models)
-    ranked = [_Ranked(labels, probabilities) for probabilities in models.values()]
-    drawn = _draw(ranked, np.random.default_rng(seed), samples)
-    points = np.array([model.figures_of_all_rows() for model in ranked])
-    own = evaluate(labels, challenger, slice_columns, seed)
-    others = evaluate(labels, champion, slice_columns, seed) if champion is not None else None
+    _check(task, labels, models)
+    sampled = [prepared(task, labels, answers) for answers in models.values()]
+    drawn = draw(sampled, task.strata(labels), np.random.default_rng(seed), samples)
+    points = of_all_rows(sampled, len(labels))
+    own = evaluate_task(task, labels, challenger, slice_columns, seed)
+    others = evaluate_task(task, labels, champion, slice_columns, seed) if champion is not None else None
     return Comparison(
+        task=task,
         confidence=confidence,
         samples=samples,
         challenger=own,
         champion=others,
-        auc=_metric("auc", points[:, _AUC], drawn[:, :, _AUC], confidence),
-        average_precision=_metric(
-            "average_precision", points[:, _AVERAGE_PRECISION], drawn[:, :, _AVERAGE_PRECISION], confidence
+        metrics=tuple(
+            _metric(name, points[:, place], drawn[:, :, place], confidence) for place, name in enumerate(task.metrics)
         ),
-        log_loss=_metric("log_loss", points[:, _LOG_LOSS], drawn[:, :, _LOG_LOSS], confidence),
-        slices=_slices(labels, models, own, others, slice_columns, seed, confidence),
+        slices=_slices(task, labels, models, own, others, slice_columns, seed, confidence),
     )
 
 
@@ -189,79 +253,16 @@ def _seconds(predict: Callable[[Columns], object], columns: Columns, clock: Call
     return clock() - start
 
 
-def _check(labels: Labels, models: Mapping[str, Probabilities]) -> None:
-    if len(set(np.unique(labels).tolist())) < 2:
-        raise JobError(f"the {len(labels):,} held-out rows are all of one class; models can't be compared on them")
-    for name, probabilities in models.items():
-        if probabilities.shape != labels.shape:
-            raise JobError(f"the {name} answered {list(probabilities.shape)} for {len(labels):,} held-out rows")
-        wrong = int((~((probabilities >= 0) & (probabilities <= 1))).sum())
-        if wrong:
-            raise JobError(
-                f"the {name} answered no probability between 0 and 1 for {wrong:,} of {len(labels):,} held-out rows"
-            )
+def _check(task: Task, labels: Labels, models: Mapping[str, Answers]) -> None:
+    if task.lacks(labels, to_learn=False):
+        kind = "label" if task.name == "regression" else "class"
+        raise JobError(f"the {len(labels):,} held-out rows are all of one {kind}; models can't be compared on them")
+    for name, answers in models.items():
+        if wrong := task.wrong_answers(len(labels), answers):
+            raise JobError(f"the {name} {wrong}")
 
 
-class _Ranked:
-    """One model's probabilities, sorted once by class: a bootstrap sample is then a matter of counts.
-
-    A sample is how often each positive and each negative row occurs in it; nothing is sorted for it.
-    """
-
-    def __init__(self, labels: Labels, probabilities: Probabilities) -> None:
-        likely = np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)
-        positive, negative = probabilities[labels == 1], probabilities[labels == 0]
-        self.positives, self.negatives = len(positive), len(negative)
-        self._positive_losses = -np.log(likely[labels == 1])
-        self._negative_losses = -np.log1p(-likely[labels == 0])
-        self._positive_order, self._negative_order = np.argsort(positive), np.argsort(negative)
-        ups, downs = positive[self._positive_order], negative[self._negative_order]
-        self._first_equal = np.searchsorted(ups, ups, side="left")
-        self._lower = np.searchsorted(downs, ups, side="left")
-        self._lower_or_equal = np.searchsorted(downs, ups, side="right")
-
-    def figures(self, positive: NDArray[np.intp], negative: NDArray[np.intp]) -> tuple[float, float, float]:
-        """AUC, average precision and log loss of a sample, as scikit-learn's on the repeated rows.
-
-        AUC: the share of pairs in the right order, ties count half (Mann and Whitney). Average precision: the
-        mean over positives of the precision at their own threshold.
-        """
-        # Sums of products rather than `@`: BLAS starts threads for a dot product of this length.
-        weights = positive[self._positive_order].astype(np.float64)
-        before = _summed(negative[self._negative_order])
-        below, up_to, negatives = before[self._lower], before[self._lower_or_equal], before[-1]
-        positives = weights.sum()
-        true = positives - _summed(weights)[self._first_equal]
-        found = np.maximum(true + negatives - below, 1.0)
-        auc = (weights * (below + up_to)).sum() / (2.0 * positives * negatives)
-        average_precision = (weights * true / found).sum() / positives
-        losses = (positive * self._positive_losses).sum() + (negative * self._negative_losses).sum()
-        return float(auc), float(average_precision), float(losses / (positives + negatives))
-
-    def figures_of_all_rows(self) -> tuple[float, float, float]:
-        return self.figures(np.ones(self.positives, np.intp), np.ones(self.negatives, np.intp))
-
-
-def _summed(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The sum of the values before each position, and at the end that of all."""
-    sums = np.zeros(len(values) + 1)
-    np.cumsum(values, out=sums[1:])
-    return sums
-
-
-def _draw(models: Sequence[_Ranked], random: np.random.Generator, samples: int) -> Samples:
-    """Figures of every model in every sample: [samples, models, 3]."""
-    positives, negatives = models[0].positives, models[0].negatives
-    found = np.empty((samples, len(models), 3))
-    for sample in found:
-        positive = np.bincount(random.integers(0, positives, positives), minlength=positives)
-        negative = np.bincount(random.integers(0, negatives, negatives), minlength=negatives)
-        for place, model in enumerate(models):
-            sample[place] = model.figures(positive, negative)
-    return found
-
-
-def _metric(metric: Metric, points: Samples, drawn: Samples, confidence: float) -> MetricComparison:
+def _metric(metric: MetricName, points: Samples, drawn: Samples, confidence: float) -> MetricComparison:
     """
     Args:
         points: of the challenger, and of the champion if there is one.
@@ -285,30 +286,27 @@ def _estimate(value: float, drawn: Samples, confidence: float) -> Estimate:
 
 
 def _slices(
+    task: Task,
     labels: Labels,
-    models: Mapping[str, Probabilities],
-    own: Evaluation,
-    others: Evaluation | None,
+    models: Mapping[str, Answers],
+    own: Evaluated,
+    others: Evaluated | None,
     slice_columns: Mapping[str, Array],
     seed: int,
     confidence: float,
 ) -> tuple[SliceComparison, ...]:
     if others is None:
         return tuple(SliceComparison(it, None, None) for it in own.slices)
-    shown = {name: _shown(values) for name, values in slice_columns.items()}
+    names = {name: shown(values) for name, values in slice_columns.items()}
     found = []
     for number, (challenger, champion) in enumerate(zip(own.slices, others.slices, strict=True)):
         difference = None
-        if challenger.auc is not None and not challenger.small:
-            chosen = shown[challenger.column] == challenger.value
-            ranked = [_Ranked(labels[chosen], probabilities[chosen]) for probabilities in models.values()]
-            drawn = _draw(ranked, np.random.default_rng((seed, number)), SLICE_SAMPLES)
-            points = np.array([model.figures_of_all_rows() for model in ranked])
-            difference = _difference(points[:, _AUC], drawn[:, :, _AUC], confidence)
+        if challenger.score is not None and not challenger.small:
+            chosen = names[challenger.column] == challenger.value
+            sampled = [prepared(task, labels[chosen], answers[chosen]) for answers in models.values()]
+            random = np.random.default_rng((seed, number))
+            drawn = draw(sampled, task.strata(labels[chosen]), random, SLICE_SAMPLES)
+            points = of_all_rows(sampled, int(chosen.sum()))
+            difference = _difference(points[:, 0], drawn[:, :, 0], confidence)
         found.append(SliceComparison(challenger, champion, difference))
     return tuple(found)
-
-
-def _shown(values: Array) -> Array:
-    """Values under the names of `retrain.evaluate.slices`."""
-    return np.array(["(missing)" if value is None or value != value else str(value) for value in values])

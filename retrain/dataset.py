@@ -21,13 +21,13 @@ class Dataset:
 
     Args:
         moments: datetime64[us], UTC.
-        labels: int64, 0 or 1.
+        labels: as `retrain.tasks.Labels`.
         columns: what the model takes, and entity keys.
     """
 
     row_ids: Array
     moments: NDArray[np.datetime64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     columns: dict[str, Array]
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,54 @@ class CalibrationBin:
     observed: float
 
 
+class AnySlice(Protocol):
+    """The rows with one value of one column: what all tasks tell of them.
+
+    `base` is the task's; `score` is the task's primary metric, None where it means nothing, and `loss` the other one
+    of its `slice_metrics`.
+    """
+
+    @property
+    def column(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def small(self) -> bool: ...
+    @property
+    def base(self) -> float: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def loss(self) -> float: ...
+
+
+class Evaluated(Protocol):
+    """A model on one window: what all tasks tell of it.
+
+    `figures` are the task's metrics by name, `metrics` everything under the names that the registry shows, `further`
+    what is told beside the metrics, by title.
+    """
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def base(self) -> float: ...
+    @property
+    def calibration(self) -> tuple[CalibrationBin, ...]: ...
+    @property
+    def calibration_error(self) -> float | None: ...
+    @property
+    def slices(self) -> tuple[AnySlice, ...]: ...
+    @property
+    def figures(self) -> dict[str, float]: ...
+    @property
+    def metrics(self) -> dict[str, float]: ...
+    @property
+    def further(self) -> dict[str, float]: ...
+
+
 @dataclass(frozen=True)
 class Slice:
     """The rows with one value of one column; `auc` and `log_loss` are None where they mean nothing."""
@@ -38,6 +87,18 @@ class Slice:
     auc: float | None
     log_loss: float
     small: bool
+
+    @property
+    def base(self) -> float:
+        return self.base_rate
+
+    @property
+    def score(self) -> float | None:
+        return self.auc
+
+    @property
+    def loss(self) -> float:
+        return self.log_loss
 
 
 @dataclass(frozen=True)
@@ -57,11 +118,23 @@ class Evaluation:
     slices: tuple[Slice, ...]
 
     @property
+    def base(self) -> float:
+        return self.base_rate
+
+    @property
+    def figures(self) -> dict[str, float]:
+        return {"auc": self.auc, "average_precision": self.average_precision, "log_loss": self.log_loss}
+
+    @property
     def metrics(self) -> dict[str, float]:
         """The figures of the whole window, under the names that the registry shows."""
         names = ("base_rate", "auc", "auc_low", "auc_high", "average_precision", "log_loss", "brier")
         figures = {f"evaluate_{name}": float(getattr(self, name)) for name in names}
         return figures | {"evaluate_calibration_error": self.calibration_error, "evaluate_rows": float(self.rows)}
+
+    @property
+    def further(self) -> dict[str, float]:
+        return {"Brier score (lower is better)": self.brier, "calibration error": self.calibration_error}
 
     @property
     def worst_slice(self) -> Slice | None:
@@ -139,10 +212,10 @@ def auc_interval(
 
 def slices(name: str, values: Array, labels: Labels, probabilities: Probabilities) -> list[Slice]:
     """One slice for each value of a column, the largest first; a missing value is a value."""
-    shown = np.array(["(missing)" if value is None or value != value else str(value) for value in values])
+    named = shown(values)
     found = []
-    for value in np.unique(shown):
-        chosen = shown == value
+    for value in np.unique(named):
+        chosen = named == value
         truth, guess = labels[chosen], probabilities[chosen]
         rarer = min(truth.sum(), len(truth) - truth.sum())
         found.append(
@@ -157,3 +230,8 @@ def slices(name: str, values: Array, labels: Labels, probabilities: Probabilitie
             )
         )
     return sorted(found, key=lambda it: (-it.rows, it.value))
+
+
+def shown(values: Array) -> Array:
+    """The names of a column's values as slices have them."""
+    return np.array(["(missing)" if value is None or value != value else str(value) for value in values])

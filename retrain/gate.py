@@ -1,34 +1,72 @@
 """Whether a challenger may take the champion's place: rules over what was measured, and a verdict with reasons."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from retrain.compare import SAMPLES, Comparison, Estimate, Latency
+from retrain.breaking import breaking_changes
+from retrain.compare import SAMPLES, Comparison, Estimate, Latency, MetricComparison
 from retrain.evaluate import SMALL_SLICE_ROWS
 from retrain.stability import Stability
+from retrain.tasks import METRICS, MetricName, Task, TaskName
 from taxiway.settings import Settings
-from taxiway.signature import Column, Signature
+from taxiway.signature import Signature
 
-Rule = Literal[
-    "min_auc",
-    "min_auc_gain",
-    "max_log_loss_increase",
-    "max_slice_auc_loss",
-    "max_calibration_error",
-    "max_p99_ms",
-    "max_model_mb",
-    "max_auc_spread",
-    "signature",
-]
+_OF_BINARY = ("min_auc", "min_auc_gain", "max_log_loss_increase", "max_slice_auc_loss", "max_auc_spread")
+
+
+class MetricSettings(Settings):
+    """What a challenger must fulfil in one metric; null switches a rule off.
+
+    A gain is an improvement, whichever way the metric goes: of RMSE it is by how much it has fallen.
+    """
+
+    limit: float | None = Field(
+        default=None, description="the challenger's value must be at least this, where lower is better at most"
+    )
+    min_gain: float | None = Field(
+        default=None,
+        description="the lower end of the interval of the gain over the champion on the same rows must be above this, "
+        "in the metric's own unit; below 0 it is what may be lost",
+    )
+    max_slice_loss: float | None = Field(
+        default=None,
+        ge=0,
+        description="no slice may lose more than this to the champion; for auc, accuracy or rmse, by task",
+    )
+    max_spread: float | None = Field(
+        default=None,
+        ge=0,
+        description="the best and the worst of the fits of search.seeds may differ by at most this; for what a trial "
+        "is judged by: auc, accuracy, log_loss, rmse, r2",
+    )
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if all(getattr(self, name) is None for name in type(self).model_fields):
+            raise ValueError(f"give at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+DEFAULT_METRICS: Mapping[TaskName, Mapping[MetricName, MetricSettings]] = {
+    "binary": {},
+    "classes": {"accuracy": MetricSettings(min_gain=-0.01), "log_loss": MetricSettings(min_gain=-0.02)},
+    "regression": {"r2": MetricSettings(limit=0.0, min_gain=-0.01)},
+}
+"""What `metrics` is where the settings say nothing; RMSE and MAE have a unit that only their owner knows."""
 
 
 class GateSettings(Settings):
     """What a challenger must fulfil; null switches a rule off. Without a champion nothing is compared with it."""
 
+    metrics: dict[MetricName, MetricSettings] = Field(
+        default_factory=dict,
+        description="rules by metric: of binary auc, average_precision, log_loss; of classes accuracy, log_loss, "
+        "macro_f1, macro_auc; of regression rmse, mae, r2, median_absolute_error; if empty those of the task: "
+        "accuracy and log_loss, or r2, may lose little",
+    )
     min_auc: float | None = Field(default=0.5, ge=0, le=1, description="the challenger's AUC must be at least this")
     min_auc_gain: float | None = Field(
         default=-0.005,
@@ -93,7 +131,7 @@ class Evidence:
 class RuleResult(Settings):
     """What came of one rule. `passed` is null where the rule is switched off or has nothing to compare with."""
 
-    rule: Rule
+    rule: str
     passed: bool | None
     measured: float | None = None
     allowed: float | str | None = None
@@ -109,7 +147,7 @@ class Verdict(Settings):
 
 
 def judge(settings: GateSettings, evidence: Evidence) -> Verdict:
-    """Every rule, in the order of the settings; one that should hold and was not measured has failed.
+    """Every rule of the task, those by metric last; one that should hold and was not measured has failed.
 
     Raises:
         ValueError: the comparison's intervals have another confidence than the settings ask for.
@@ -119,22 +157,30 @@ def judge(settings: GateSettings, evidence: Evidence) -> Verdict:
             f"the comparison's intervals hold {evidence.comparison.confidence:g} of the samples, the gate asks for "
             f"{settings.confidence:g}: call compare(..., confidence=settings.confidence)"
         )
-    rules = tuple(rule(settings, evidence) for rule in _RULES)
+    is_binary = evidence.comparison.task.name == "binary"
+    of_all = (rule(settings, evidence) for rule in _RULES if is_binary or rule not in _BINARY_RULES)
+    rules = (*of_all, *_metric_rules(settings, evidence))
     reasons = tuple(it.sentence for it in rules if it.passed is False)
     return Verdict(passed=not reasons, reasons=reasons, rules=rules)
 
 
-def breaking_changes(champion: Signature, challenger: Signature) -> tuple[str, ...]:
-    """A sentence for everything in which the challenger refuses, or answers otherwise, what callers send today.
-
-    What only adds does not break: optional inputs, wider ranges, more categories, a further output beside
-    several.
-    """
-    return (*_broken_inputs(champion, challenger), *_broken_outputs(champion, challenger))
+def misplaced(settings: GateSettings, task: type[Task]) -> str:
+    """A sentence about rules that the task can't be judged by; empty when there are none."""
+    given = [name for name in _OF_BINARY if name in settings.model_fields_set]
+    if given and task.name != "binary":
+        return f"{', '.join(given)}: for `task: binary` only; use metrics.{task.metrics[0]}"
+    for name, rule in settings.metrics.items():
+        if name not in task.metrics:
+            return f"metrics.{name}: the task {task.name} has {', '.join(task.metrics)}"
+        if rule.max_slice_loss is not None and name != task.metrics[0]:
+            return f"metrics.{name}.max_slice_loss: slices are compared by {task.metrics[0]} only"
+        if rule.max_spread is not None and name not in (task.loss, task.score):
+            return f"metrics.{name}.max_spread: seeds are compared by {task.score} and {task.loss} only"
+    return ""
 
 
 def _min_auc(settings: GateSettings, evidence: Evidence) -> RuleResult:
-    allowed, auc = settings.min_auc, evidence.comparison.challenger.auc
+    allowed, auc = settings.min_auc, evidence.comparison.challenger.figures["auc"]
     if allowed is None:
         return _off("min_auc")
     passed = auc >= allowed
@@ -176,28 +222,79 @@ def _max_slice_auc_loss(settings: GateSettings, evidence: Evidence) -> RuleResul
         return _off("max_slice_auc_loss")
     if evidence.comparison.champion is None:
         return _no_champion("max_slice_auc_loss", allowed)
+    return _slice_loss("max_slice_auc_loss", allowed, settings, evidence.comparison)
+
+
+def _slice_loss(rule: str, allowed: float, settings: GateSettings, comparison: Comparison) -> RuleResult:
     losses = [
-        (-it.auc_difference.value, it)
-        for it in evidence.comparison.slices
-        if it.auc_difference is not None and it.challenger.rows >= settings.min_slice_rows
+        (-gain, it)
+        for it in comparison.slices
+        if (gain := comparison.gain(it)) is not None and it.challenger.rows >= settings.min_slice_rows
     ]
     if not losses:
-        return _not_applicable("max_slice_auc_loss", "no slice is large enough to be judged", allowed)
+        return _not_applicable(rule, "no slice is large enough to be judged", allowed)
     losses.sort(key=lambda pair: -pair[0])
     lost = [f"{it.name} ({loss:.4f}, {it.challenger.rows:,} rows)" for loss, it in losses if loss > allowed]
-    measured, worst = losses[0]
+    (measured, worst), about = losses[0], comparison.primary.about
+    side = "below" if about.higher_is_better else "above"
     if lost:
-        sentence = f"slices whose AUC is below the champion's by more than {allowed:.4g}: {', '.join(lost)}"
+        sentence = f"slices whose {about.title} is {side} the champion's by more than {allowed:.4g}: {', '.join(lost)}"
     else:
         sentence = (
-            f"in none of {len(losses):,} slices is the AUC below the champion's by more than {allowed:.4g}; "
-            f"{worst.name} does worst with {-measured:+.4f}"
+            f"in none of {len(losses):,} slices is the {about.title} {side} the champion's by more than {allowed:.4g}; "
+            f"{worst.name} does worst with {about.gain(-measured):+.4f}"
         )
-    return RuleResult(rule="max_slice_auc_loss", passed=not lost, measured=measured, allowed=allowed, sentence=sentence)
+    return RuleResult(rule=rule, passed=not lost, measured=measured, allowed=allowed, sentence=sentence)
+
+
+def _metric_rules(settings: GateSettings, evidence: Evidence) -> Iterator[RuleResult]:
+    """Those that are switched on, metric by metric."""
+    comparison = evidence.comparison
+    for name, asked in (settings.metrics or DEFAULT_METRICS[comparison.task.name]).items():
+        rule, found = f"metrics.{name}", comparison.of(name)
+        if asked.limit is not None:
+            yield _limit(f"{rule}.limit", asked.limit, found)
+        if asked.min_gain is not None:
+            yield _gain(f"{rule}.min_gain", asked.min_gain, found, settings)
+        if asked.max_slice_loss is not None:
+            yield (
+                _slice_loss(f"{rule}.max_slice_loss", asked.max_slice_loss, settings, comparison)
+                if comparison.champion
+                else _no_champion(f"{rule}.max_slice_loss", asked.max_slice_loss)
+            )
+        if asked.max_spread is not None:
+            yield _spread(f"{rule}.max_spread", name, evidence.stability, asked.max_spread)
+
+
+def _limit(rule: str, allowed: float, found: MetricComparison) -> RuleResult:
+    value, about = found.challenger.value, found.about
+    passed = about.gain(value - allowed) >= 0
+    kept, missed = ("at least", "less than") if about.higher_is_better else ("at most", "more than")
+    sentence = f"the {about.title} is {value:.4g}, {kept if passed else missed} the required {allowed:.4g}"
+    return RuleResult(rule=rule, passed=passed, measured=value, allowed=allowed, sentence=sentence)
+
+
+def _gain(rule: str, allowed: float, found: MetricComparison, settings: GateSettings) -> RuleResult:
+    if found.gain is None or found.difference is None:
+        return _no_champion(rule, allowed)
+    passed = found.gain.low > allowed
+    sentence = (
+        f"the {found.about.title} {_differs(found.difference, settings)}; the gain's lower end, {found.gain.low:+.4g}, "
+        f"{_is(passed)} above the {allowed:+.4g} required"
+    )
+    return RuleResult(rule=rule, passed=passed, measured=found.gain.low, allowed=allowed, sentence=sentence)
+
+
+def _spread(rule: str, metric: MetricName, found: Stability | None, allowed: float | None) -> RuleResult:
+    seeds = f"{len(found.seeds)} seeds" if found else "several seeds"
+    what = f"the {METRICS[metric].title}'s range over {seeds}"
+    return _at_most(rule, what, found.range_of(metric) if found else None, allowed)
 
 
 def _max_calibration_error(settings: GateSettings, evidence: Evidence) -> RuleResult:
     error = evidence.comparison.challenger.calibration_error
+    if not evidence.comparison.task.answers_probabilities:
+        return _not_applicable("max_calibration_error", "numbers have no calibration error")
     return _at_most("max_calibration_error", "the calibration error", error, settings.max_calibration_error)
 
 
@@ -211,9 +308,7 @@ def _max_model_mb(settings: GateSettings, evidence: Evidence) -> RuleResult:
 
 
 def _max_auc_spread(settings: GateSettings, evidence: Evidence) -> RuleResult:
-    found = evidence.stability
-    what = f"the AUC's range over {len(found.seeds)} seeds" if found else "the AUC's range over several seeds"
-    return _at_most("max_auc_spread", what, found.auc_range if found else None, settings.max_auc_spread)
+    return _spread("max_auc_spread", "auc", evidence.stability, settings.max_auc_spread)
 
 
 def _signature(settings: GateSettings, evidence: Evidence) -> RuleResult:
@@ -228,11 +323,16 @@ def _signature(settings: GateSettings, evidence: Evidence) -> RuleResult:
     )
 
 
-_RULES: tuple[Callable[[GateSettings, Evidence], RuleResult], ...] = (
+_Judge = Callable[[GateSettings, Evidence], RuleResult]
+_BINARY_RULES: tuple[_Judge, ...] = (
     _min_auc,
     _min_auc_gain,
     _max_log_loss_increase,
     _max_slice_auc_loss,
+    _max_auc_spread,
+)
+_RULES: tuple[_Judge, ...] = (
+    *_BINARY_RULES[:-1],
     _max_calibration_error,
     _max_p99_ms,
     _max_model_mb,
@@ -241,7 +341,7 @@ _RULES: tuple[Callable[[GateSettings, Evidence], RuleResult], ...] = (
 )
 
 
-def _at_most(rule: Rule, what: str, measured: float | None, allowed: float | None, unit: str = "") -> RuleResult:
+def _at_most(rule: str, what: str, measured: float | None, allowed: float | None, unit: str = "") -> RuleResult:
     if allowed is None:
         return _off(rule)
     if measured is None:
@@ -252,15 +352,15 @@ def _at_most(rule: Rule, what: str, measured: float | None, allowed: float | Non
     return RuleResult(rule=rule, passed=passed, measured=measured, allowed=allowed, sentence=told)
 
 
-def _off(rule: Rule) -> RuleResult:
+def _off(rule: str) -> RuleResult:
     return _not_applicable(rule, "switched off")
 
 
-def _no_champion(rule: Rule, allowed: float) -> RuleResult:
+def _no_champion(rule: str, allowed: float) -> RuleResult:
     return _not_applicable(rule, "there are no answers of a champion to compare with", allowed)
 
 
-def _not_applicable(rule: Rule, why: str, allowed: float | str | None = None) -> RuleResult:
+def _not_applicable(rule: str, why: str, allowed: float | str | None = None) -> RuleResult:
     return RuleResult(rule=rule, passed=None, allowed=allowed, sentence=why)
 
 
@@ -275,91 +375,3 @@ def _is(passed: bool) -> str:
 
 def _at_least(passed: bool) -> str:
     return "at least the required" if passed else "less than the required"
-
-
-def _broken_inputs(champion: Signature, challenger: Signature) -> Iterator[str]:
-    offered = challenger.input_by_name
-    for present in champion.inputs:
-        if (column := offered.get(present.name)) is None:
-            yield f"input {present.name} is gone, and a request that brings it is refused"
-        else:
-            yield from (f"input {present.name} {what}" for what in _narrowed(present, column))
-    for column in challenger.inputs:
-        if column.name not in champion.input_by_name and column.is_required:
-            yield f"input {column.name} is new and required"
-    kept = [column.name for column in challenger.inputs if column.name in champion.input_by_name]
-    before = [column.name for column in champion.inputs if column.name in offered]
-    if kept != before:
-        yield (
-            f"the inputs come in another order ({', '.join(kept)} in place of {', '.join(before)}): rows without names "
-            "would be misread"
-        )
-
-
-def _narrowed(present: Column, column: Column) -> Iterator[str]:
-    """In what `column` takes less than `present`."""
-    if column.dtype != present.dtype:
-        yield f"was {present.dtype} and is {column.dtype}"
-        return
-    if not _takes_all_shapes(column, present):
-        yield f"had rows of shape {list(present.shape)} and has {list(column.shape)}"
-    if column.is_required and not present.is_required:
-        yield "could be left out and is required"
-    if present.nullable and not column.nullable:
-        yield "could be missing in a row and must have a value"
-    if column.finite and not present.finite:
-        yield "could be infinite and must be finite"
-    yield from _fewer_categories(present, column)
-    yield from _narrower_range(present, column)
-
-
-def _takes_all_shapes(column: Column, present: Column) -> bool:
-    return len(column.shape) == len(present.shape) and all(
-        taken in (-1, size) for taken, size in zip(column.shape, present.shape, strict=True)
-    )
-
-
-def _fewer_categories(present: Column, column: Column) -> Iterator[str]:
-    if column.categories is None:
-        return
-    if present.categories is None:
-        yield "took any string and takes listed categories only"
-    elif gone := [it for it in present.categories if it not in column.category_index]:
-        yield f"no longer takes {', '.join(gone)}"
-
-
-def _narrower_range(present: Column, column: Column) -> Iterator[str]:
-    lowest, highest = _range(present)
-    if column.minimum is not None and column.minimum > lowest:
-        yield f"must be at least {column.minimum:g}, and was taken from {lowest:g}"
-    if column.maximum is not None and column.maximum < highest:
-        yield f"must be at most {column.maximum:g}, and was taken up to {highest:g}"
-
-
-def _range(column: Column) -> tuple[float, float]:
-    """The smallest and the largest value that a column takes; what its integer type can't hold does not count."""
-    lowest, highest = -np.inf, np.inf
-    if column.numpy_dtype.kind in "iu":
-        lowest, highest = float(np.iinfo(column.numpy_dtype).min), float(np.iinfo(column.numpy_dtype).max)
-    return (
-        lowest if column.minimum is None else max(lowest, column.minimum),
-        highest if column.maximum is None else min(highest, column.maximum),
-    )
-
-
-def _broken_outputs(champion: Signature, challenger: Signature) -> Iterator[str]:
-    given = {column.name: column for column in challenger.outputs}
-    for present in champion.outputs:
-        column = given.get(present.name)
-        if column is None:
-            yield f"output {present.name} is gone"
-        elif (column.dtype, column.shape) != (present.dtype, present.shape):
-            yield f"output {present.name} was {_typed(present)} and is {_typed(column)}"
-        elif column.nullable and not present.nullable:
-            yield f"output {present.name} may be missing in a row and had always a value"
-    if len(champion.outputs) == 1 < len(challenger.outputs):
-        yield "a single output has become several, and TensorFlow Serving and MLflow answer with names then"
-
-
-def _typed(column: Column) -> str:
-    return f"{column.dtype} {list(column.shape)}" if column.shape else column.dtype

@@ -12,18 +12,18 @@ from taxiway.errors import JobError
 
 @dataclass(frozen=True)
 class Look:
-    """What a trial had reached after some iterations."""
+    """What a trial had reached after some iterations: `loss` and `score` of the task."""
 
     trial: int
     parameters: Parameters
     iterations: int
-    log_loss: float
-    auc: float
+    loss: float
+    score: float
 
 
 def best_look(looks: Iterable[Look]) -> Look:
-    """The lowest log loss; among equals the fewest iterations, then the earliest trial."""
-    return min(looks, key=lambda look: (look.log_loss, look.iterations, look.trial))
+    """The lowest loss; among equals the fewest iterations, then the earliest trial."""
+    return min(looks, key=lambda look: (look.loss, look.iterations, look.trial))
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Journal:
         self._write(started=trial, parameters=parameters)
 
     def looked(self, look: Look) -> None:
-        self._write(looked=look.trial, iterations=look.iterations, log_loss=look.log_loss, auc=look.auc)
+        self._write(looked=look.trial, iterations=look.iterations, loss=look.loss, score=look.score)
 
     def saved(self, trial: int, checkpoint: str) -> None:
         self._write(saved=trial, checkpoint=checkpoint)
@@ -109,7 +109,7 @@ def _trials(events: Iterable[dict[str, Any]]) -> dict[int, TrialRecord]:
         elif "looked" in event:
             trial = found[event["looked"]]
             if event["iterations"] not in {look.iterations for look in trial.looks}:
-                figures = {key: event[key] for key in ("iterations", "log_loss", "auc")}
+                figures = {key: event[key] for key in ("iterations", "loss", "score")}
                 trial.looks.append(Look(trial.number, trial.parameters, **figures))
         elif "saved" in event:
             found[event["saved"]].checkpoint = event["checkpoint"]

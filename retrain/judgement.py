@@ -8,12 +8,12 @@ from ray import cloudpickle
 from retrain.champion import Champion, champion_on
 from retrain.compare import Comparison, Latency, compare, measure_latency
 from retrain.dataset import Dataset
-from retrain.evaluate import Probabilities
 from retrain.gate import Evidence, Verdict, judge
 from retrain.importance import Importance, importance
 from retrain.model import layout, one_thread
 from retrain.settings import RetrainSettings
 from retrain.stability import Stability
+from retrain.tasks import Answers
 from retrain.trainers.contract import FittedModel
 from taxiway.registry import ModelVersion, Registry
 from taxiway.signature import Columns, Signature
@@ -27,13 +27,13 @@ _LATENCY_ROWS = 4_096
 @dataclass(frozen=True)
 class Judgement:
     """Attributes:
-    probabilities: the challenger's, for each held-out row.
+    answers: the challenger's, to each held-out row.
     champion: whom it was compared with; None when there is none.
     model_mb: of the pickled model, in millions of bytes.
     stability: None where no further seed was fitted.
     """
 
-    probabilities: Probabilities
+    answers: Answers
     comparison: Comparison
     verdict: Verdict
     champion: ModelVersion | None
@@ -62,20 +62,21 @@ def judgement(
         RegistryError, PackageError: the champion can't be loaded.
         JobError: the models can't be compared on these rows.
     """
-    champion = champion_on(registry, settings.model, examples, history)
+    task = fitted.task
+    champion = champion_on(registry, settings.model, examples, history, task, signature.outputs[0])
     columns = {column.name: examples.columns[column.name] for column in fitted.inputs}
     with one_thread():
-        probabilities = fitted.predict(columns)
-        importances = importance(
-            fitted.predict, columns, examples.labels, layout(fitted.inputs, ()).columns, settings.search.seed
-        )
+        answers = fitted.predict(columns)
+        names = layout(fitted.inputs, ()).columns
+        importances = importance(fitted.predict, columns, examples.labels, names, settings.search.seed, task=task)
         latency = measure_latency(fitted.asked(), _some(columns))
         champion_latency = _latency_of(champion, examples)
     comparison = compare(
         examples.labels,
-        probabilities,
-        champion.probabilities if champion else None,
+        answers,
+        champion.answers if champion else None,
         {name: examples.columns[name] for name in settings.slices},
+        task=task,
         seed=settings.search.seed,
         samples=settings.gate.samples,
         confidence=settings.gate.confidence,
@@ -86,9 +87,7 @@ def judgement(
     if champion and champion.obstacle:
         verdict = verdict.model_copy(update={"passed": False, "reasons": (*verdict.reasons, champion.obstacle)})
     version = champion.model.version if champion else None
-    return Judgement(
-        probabilities, comparison, verdict, version, importances, latency, champion_latency, model_mb, stability
-    )
+    return Judgement(answers, comparison, verdict, version, importances, latency, champion_latency, model_mb, stability)
 
 
 def _latency_of(champion: Champion | None, examples: Dataset) -> Latency | None:

@@ -41,7 +41,8 @@ def read_labels(settings: RetrainSettings, now: datetime, path: str | None = Non
         JobError: row ids are missing or not unique.
     """
     table = _read_windows(settings, path or labels_file(settings).path)
-    labels = _labels(table.column(settings.label), settings.label)
+    task = settings.learning_task
+    labels = task.labels(table.column(settings.label), settings.label)
     labelled = ~np.isnan(labels) & _arrived(table, settings, now)
     table = table.filter(pa.array(labelled))
     columns, rejects = {}, []
@@ -56,7 +57,7 @@ def read_labels(settings: RetrainSettings, now: datetime, path: str | None = Non
     examples = Dataset(
         row_ids=_row_ids(table.column(settings.row_id), settings.row_id),
         moments=_moments(table.column(settings.event_timestamp)),
-        labels=labels[labelled].astype(np.int64),
+        labels=labels[labelled].astype(task.label_dtype),
         columns=columns,
     )
     rejects += Signature(inputs=settings.inputs, outputs=()).rejects(columns)
@@ -110,18 +111,6 @@ def _moments(values: "pa.ChunkedArray[Any]") -> NDArray[np.datetime64]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ConfigError(f"label_arrived: the column is {values.type}, expected a timestamp") from error
     return moments
-
-
-def _labels(values: "pa.ChunkedArray[Any]", name: str) -> Array:
-    """0.0, 1.0 or NaN for each row."""
-    try:
-        labels: Array = values.cast(pa.float64()).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ConfigError(f"label: {name} is {values.type}, expected numbers") from error
-    strange = labels[~np.isnan(labels) & ~np.isin(labels, (0.0, 1.0))]
-    if len(strange):
-        raise ConfigError(f"label: {name} must be 0 or 1, found {strange[0]:g}")
-    return labels
 
 
 def _row_ids(values: "pa.ChunkedArray[Any]", name: str) -> Array:

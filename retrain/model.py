@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from retrain.dataset import Dataset
+from retrain.tasks import BINARY, Task
 from taxiway.encoder import ColumnEncoder
 from taxiway.errors import ConfigError
 from taxiway.signature import Column
@@ -20,7 +21,9 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of the matrix that the classifier sees; strings without categories are keys and not in it.
+    """The columns of the matrix that the estimator sees; strings without categories are keys and not in it.
+
+    It is what a trainer is told of the model: what goes in, and with `task` what it answers.
 
     Attributes:
         inputs: everything that the model's package will declare, keys and features of the store included.
@@ -29,6 +32,7 @@ class Layout:
     columns: tuple[str, ...]
     categories: dict[str, tuple[str, ...]]
     inputs: tuple[Column, ...]
+    task: Task = BINARY
 
     @property
     def categorical(self) -> list[int]:
@@ -44,7 +48,7 @@ class Layout:
         return ColumnEncoder(self.columns, self.categories)
 
 
-def layout(inputs: Sequence[Column], features: Sequence[str]) -> Layout:
+def layout(inputs: Sequence[Column], features: Sequence[str], task: Task = BINARY) -> Layout:
     """
     Raises:
         ConfigError: no column is left for the matrix.
@@ -55,7 +59,7 @@ def layout(inputs: Sequence[Column], features: Sequence[str]) -> Layout:
         raise ConfigError("inputs: the model sees no column; a string needs categories, everything else is a key")
     categories = {column.name: column.categories for column in taken if column.categories}
     of_the_store = (Column(name=name, dtype="float64", nullable=True) for name in features)
-    return Layout(tuple(names), categories, (*inputs, *of_the_store))
+    return Layout(tuple(names), categories, (*inputs, *of_the_store), task)
 
 
 def predict(pipeline: Pipeline, examples: Dataset) -> NDArray[np.float64]:

@@ -6,14 +6,15 @@ from xml.etree.ElementTree import Element
 from matplotlib.figure import Figure
 
 from retrain.card import (
-    METRIC_NAMES,
-    SLICE_HEAD,
     SPREAD_HEAD,
     Account,
+    about_rows,
     notable_slices,
     outcome,
     plain,
     rules_of_column,
+    slice_cells,
+    slice_head,
     spread_note,
     spread_rows,
     with_interval,
@@ -26,6 +27,10 @@ from taxiway.markup import Child, document, element, picture, section, table
 _TITLES = {
     "roc": "ROC curve",
     "pr": "Precision and recall",
+    "confusion": "Which class is taken for which",
+    "predicted": "Predicted and true",
+    "residuals": "Errors over predictions",
+    "errors": "Errors",
     "calibration": "Calibration",
     "slices": "Slices",
     "importance": "What the model looks at",
@@ -38,7 +43,7 @@ def page(account: Account, figures: Mapping[str, Figure]) -> str:
     """A whole HTML document; its plots are pictures inside it.
 
     Args:
-        figures: by name; `roc`, `pr`, `calibration`, `slices` and `importance` get titles of their own.
+        figures: by name; those of `retrain.plots` get titles of their own.
     """
     return document(
         account.title,
@@ -76,11 +81,12 @@ def _header(account: Account) -> tuple[Element, ...]:
 def _key_figures(account: Account) -> Element:
     comparison = account.comparison
     told = [
-        (METRIC_NAMES["auc"], f"{comparison.auc.challenger.value:.4f}", _beside(comparison.auc.difference)),
-        ("log loss", f"{comparison.log_loss.challenger.value:.4f}", _beside(comparison.log_loss.difference)),
-        ("calibration error", f"{comparison.challenger.calibration_error:.4f}", ""),
-        ("held-out rows", f"{comparison.challenger.rows:,}", f"{comparison.challenger.base_rate:.2%} with label 1"),
+        (it.about.title, f"{it.challenger.value:.4f}", _beside(it.difference))
+        for it in map(comparison.of, comparison.task.slice_metrics)
     ]
+    if (error := comparison.challenger.calibration_error) is not None:
+        told.append(("calibration error", f"{error:.4f}", ""))
+    told.append(("held-out rows", f"{comparison.challenger.rows:,}", about_rows(comparison)))
     if account.latency:
         told.append(("one row, p99", f"{account.latency.p99_ms:.3g} ms", ""))
     if account.model_mb is not None:
@@ -114,17 +120,15 @@ def _metrics(comparison: Comparison, opponent: str) -> tuple[Element, Element]:
     own, others = comparison.challenger, comparison.champion
     rows = [
         [
-            METRIC_NAMES[it.metric],
+            str(it.about),
             with_interval(it.challenger),
             with_interval(it.champion) if it.champion else "",
             with_interval(it.difference, signed=True) if it.difference else "",
         ]
         for it in comparison.metrics
     ]
-    for name, mine, theirs in (
-        ("Brier score (lower is better)", own.brier, others.brier if others else None),
-        ("calibration error", own.calibration_error, others.calibration_error if others else None),
-    ):
+    for name, mine in own.further.items():
+        theirs = others.further[name] if others else None
         difference = f"{mine - theirs:+.4f}" if theirs is not None else ""
         rows.append([name, _shown(mine), _shown(theirs), difference])
     width = 4 if others else 2
@@ -144,37 +148,25 @@ def _plots(figures: Mapping[str, Figure]) -> Element:
 def _slices(comparison: Comparison) -> tuple[Child, ...]:
     if not comparison.slices:
         return (element("p", "None were asked for.", class_="muted"),)
+    title = comparison.primary.about.title
     notable = [
-        element("li", f"{why}: ", element("strong", it.name), f", AUC {_shown(it.challenger.auc)}")
+        element("li", f"{why}: ", element("strong", it.name), f", {title} {_shown(it.challenger.score)}")
         for why, it in notable_slices(comparison)
     ]
-    width = 8 if comparison.champion else 5
     first, rest = comparison.slices[:_SLICES_SHOWN], comparison.slices[_SLICES_SHOWN:]
-    others = element("details", element("summary", f"{len(rest):,} smaller slices"), _slice_table(rest, width))
-    note = "Slices marked as small have too few rows for their AUC to mean much; no rule judges them."
+    others = element("details", element("summary", f"{len(rest):,} smaller slices"), _slice_table(comparison, rest))
+    note = f"Slices marked as small have too few rows for their {title} to mean much; no rule judges them."
     return (
         element("ul", *notable) if notable else None,
-        _slice_table(first, width),
+        _slice_table(comparison, first),
         others if rest else None,
         element("p", note, class_="muted") if any(it.challenger.small for it in comparison.slices) else None,
     )
 
 
-def _slice_table(slices: Iterable[SliceComparison], width: int) -> Element:
-    rows = [
-        [
-            it.name,
-            f"{it.challenger.rows:,}{' (small)' if it.challenger.small else ''}",
-            f"{it.challenger.base_rate:.2%}",
-            _shown(it.challenger.auc),
-            _shown(it.challenger.log_loss),
-            _shown(it.champion.auc) if it.champion else "",
-            with_interval(it.auc_difference, signed=True) if it.auc_difference else "",
-            f"{it.log_loss_difference:+.4f}" if it.log_loss_difference is not None else "",
-        ]
-        for it in slices
-    ]
-    return table(SLICE_HEAD[:width], [row[:width] for row in rows], numbers=set(range(1, 8)))
+def _slice_table(comparison: Comparison, slices: Iterable[SliceComparison]) -> Element:
+    rows = [list[Child](slice_cells(comparison, it)) for it in slices]
+    return table(slice_head(comparison), rows, numbers=set(range(1, 8)))
 
 
 def _stability(found: Stability) -> tuple[Element, Element]:
@@ -201,18 +193,20 @@ def _latency(name: str, latency: Latency) -> list[Child]:
 
 
 def _windows(account: Account) -> Element:
+    task = account.comparison.task
     rows: list[list[Child]] = [
         [
             it.name,
             f"{it.start:%Y-%m-%d %H:%M}",
             f"{it.end:%Y-%m-%d %H:%M}",
             f"{it.rows:,}",
-            f"{it.base_rate:.2%}",
+            task.told_base(it.base),
             element("code", it.digest),
         ]
         for it in account.windows
     ]
-    return table(["window", "from (UTC)", "to, exclusive", "rows", "label 1", "digest"], rows, numbers={3, 4})
+    head = ["window", "from (UTC)", "to, exclusive", "rows", task.base_title, "digest"]
+    return table(head, rows, numbers={3, 4})
 
 
 def _inputs(account: Account) -> tuple[Element, Element]:

@@ -22,6 +22,8 @@ from mlflow.exceptions import MlflowException
 
 from retrain.card import Account, Window, card
 from retrain.checks import Finding
+from retrain.compare import facts, plain_evaluation
+from retrain.dataset import Dataset
 from retrain.judgement import Judgement
 from retrain.page import page
 from retrain.search import Look
@@ -45,7 +47,7 @@ from taxiway.package import Lineage, ModelPackage, log_package
 from taxiway.profile import profile
 from taxiway.promotion import VERDICT_TAG, challenge, promote, reject
 from taxiway.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
-from taxiway.signature import Column, Signature
+from taxiway.signature import Signature
 
 RETRAINING_TAG = "taxiway.retraining"
 """On the MLflow run and on the version: which retraining made it, so that one that goes on makes no second."""
@@ -79,14 +81,14 @@ class Candidate:
 
     @property
     def metrics(self) -> dict[str, float]:
-        latency, stability = self.judgement.latency, self.judgement.stability
+        task, latency, stability = self.fitted.task, self.judgement.latency, self.judgement.stability
         spread = stability.metrics if stability else {}
         return (
             self.judgement.comparison.challenger.metrics
             | spread
             | {
-                "validate_auc": self.best.auc,
-                "validate_log_loss": self.best.log_loss,
+                f"validate_{task.score}": self.best.score,
+                f"validate_{task.loss}": self.best.loss,
                 "predict_p50_ms": latency.p50_ms,
                 "predict_p99_ms": latency.p99_ms,
                 "predict_rows_per_s": latency.rows_per_s,
@@ -115,7 +117,7 @@ def _digest(features: FeatureBinding) -> str:
 
 
 def signature_of(settings: RetrainSettings) -> Signature:
-    return Signature(inputs=settings.inputs, outputs=(Column(name=settings.output, dtype="float64"),))
+    return Signature(inputs=settings.inputs, outputs=(settings.learning_task.output(settings.output),))
 
 
 def register(registry: Registry, settings: RetrainSettings, candidate: Candidate) -> ModelVersion:
@@ -206,13 +208,14 @@ def _package(settings: RetrainSettings, candidate: Candidate, run_id: str) -> Mo
         flavor=candidate.fitted.flavor,
         signature=signature,
         features=candidate.features,
-        output_kind="probability",
+        output_kind=settings.learning_task.output_kind,
+        predict_method=None if settings.task == "binary" else candidate.fitted.method,
         reference_profile=profile(
             # Rows that the model has not learned from: of those it knows the answers too well.
             evaluate.columns,
             signature,
             features,
-            {settings.output: candidate.judgement.probabilities},
+            {settings.output: candidate.judgement.answers},
         ),
         lineage=Lineage(
             data_digest=candidate.windows.train.digest,
@@ -240,7 +243,7 @@ def _account(settings: RetrainSettings, candidate: Candidate, version: ModelVers
         label=settings.label,
         signature=signature_of(settings),
         features=candidate.features.columns if candidate.features else (),
-        windows=[_window(name, span, dataset) for name, span, dataset in spans],
+        windows=[_window(settings, name, span, dataset) for name, span, dataset in spans],
         comparison=judged.comparison,
         verdict=judged.verdict,
         parameters=candidate.parameters,
@@ -263,8 +266,9 @@ def _account(settings: RetrainSettings, candidate: Candidate, version: ModelVers
     )
 
 
-def _window(name: str, span: WindowSettings, dataset: Any) -> Window:
-    return Window(name, span.start, span.end, len(dataset), float(dataset.labels.mean()), dataset.digest)
+def _window(settings: RetrainSettings, name: str, span: WindowSettings, dataset: Dataset) -> Window:
+    base = settings.learning_task.base(dataset.labels)
+    return Window(name, span.start, span.end, len(dataset), base, dataset.digest)
 
 
 def _log_evidence(candidate: Candidate) -> None:
@@ -273,19 +277,31 @@ def _log_evidence(candidate: Candidate) -> None:
         "training_digest": candidate.windows.train.digest,
         "evaluation_digest": candidate.windows.evaluate.digest,
     }
-    mlflow.log_dict(asdict(evaluation) | digests, "evaluation.json")
-    mlflow.log_dict(json.loads(json.dumps(asdict(candidate.judgement.comparison))), "comparison.json")
+    mlflow.log_dict(plain_evaluation(evaluation) | digests, "evaluation.json")
+    mlflow.log_dict(json.loads(json.dumps(facts(candidate.judgement.comparison))), "comparison.json")
     mlflow.log_dict(verdict.model_dump(mode="json"), VERDICT_FILE)
     mlflow.log_dict({"findings": [asdict(finding) for finding in candidate.findings]}, "checks.json")
     if (stability := candidate.judgement.stability) is not None:
-        mlflow.log_dict(stability.metrics | asdict(stability), "stability.json")
+        mlflow.log_dict(stability.facts, "stability.json")
     mlflow.log_text(candidate.environment.text, ENVIRONMENT_FILE)
-    mlflow.log_text(_csv([asdict(it) for it in evaluation.slices]), "slices.csv")
-    mlflow.log_text(_csv([asdict(it) for it in candidate.judgement.importances]), "importance.csv")
-    looks = [{**asdict(look), **look.parameters} for look in candidate.looks]
-    mlflow.log_text(_csv([{key: look[key] for key in look if key != "parameters"} for look in looks]), "trials.csv")
+    mlflow.log_text(_csv([plain_evaluation(it) for it in evaluation.slices]), "slices.csv")
+    mlflow.log_text(_csv(_importances(candidate)), "importance.csv")
+    mlflow.log_text(_csv([_look(candidate, it) for it in candidate.looks]), "trials.csv")
     for name, figure in candidate.figures.items():
         mlflow.log_figure(figure, f"{name}.png")
+
+
+def _importances(candidate: Candidate) -> list[dict[str, Any]]:
+    lost = f"lost_{candidate.fitted.task.importance}"
+    return [
+        {"column": it.column, lost: it.lost, "low": it.low, "high": it.high} for it in candidate.judgement.importances
+    ]
+
+
+def _look(candidate: Candidate, look: Look) -> dict[str, Any]:
+    task = candidate.fitted.task
+    reached = {"iterations": look.iterations, task.loss: look.loss, task.score: look.score}
+    return {"trial": look.trial, **reached, **look.parameters}
 
 
 def _log_datasets(settings: RetrainSettings, candidate: Candidate) -> None:

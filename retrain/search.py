@@ -19,7 +19,8 @@ from ray.tune.schedulers import ASHAScheduler
 
 from retrain.journal import Journal, Look, TrialRecord, best_look
 from retrain.settings import SearchSettings
-from retrain.suggest import METRIC, Suggestions, suggestions
+from retrain.suggest import Suggestions, suggestions
+from retrain.tasks import BINARY, METRICS, MetricName, Task
 from retrain.trainers.boosting import Boosting
 from retrain.trainers.contract import SearchData, Trainer
 from taxiway.errors import JobError
@@ -34,7 +35,7 @@ _QUIET_TUNE = {
 }
 
 PATIENCE = 2
-"""A trial whose log loss has not improved for so many looks is over."""
+"""A trial whose loss has not improved for so many looks is over."""
 CHECKPOINT_EVERY = 1
 """Looks between two checkpoints of a trial."""
 _STATE = "trial.pickle"
@@ -47,6 +48,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._data = data
         self._settings = settings
         self._trainer = trainer
+        self._task = data.layout.task
         trainer.threads = max(1, int(settings.cpus))
         self.reset_config(config)
 
@@ -63,12 +65,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         up_to = min(self._iterations + self._settings.report_every, self._settings.max_iterations)
         report = self._steps.step(up_to)
         self._iterations = report.iterations
-        self._looks_since_best = 0 if report.log_loss < self._best else self._looks_since_best + 1
-        self._best = min(report.log_loss, self._best)
+        self._looks_since_best = 0 if report.loss < self._best else self._looks_since_best + 1
+        self._best = min(report.loss, self._best)
         return {
             "iterations": report.iterations,
-            METRIC: report.log_loss,
-            "auc": report.auc,
+            self._task.loss: report.loss,
+            self._task.score: report.score,
             "done": report.iterations >= self._settings.max_iterations or self._looks_since_best >= PATIENCE,
         }
 
@@ -90,10 +92,11 @@ class Looks(tune.Callback):  # type: ignore[misc]
     journal: Journal
     seen: list[Look] = field(default_factory=list)
     finished: int = 0
+    task: Task = BINARY
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         number, parameters = trial.config["trial"], trial.config["parameters"]
-        look = Look(number, parameters, result["iterations"], result[METRIC], result["auc"])
+        look = Look(number, parameters, result["iterations"], result[self.task.loss], result[self.task.score])
         self.seen.append(look)
         self.journal.looked(look)
 
@@ -107,14 +110,17 @@ class Looks(tune.Callback):  # type: ignore[misc]
         best, best_of_all = best_look(own), best_look(self.seen)
         print(
             f"  trial {best.trial:>3} ({self.finished} of {self.trials} done): {own[-1].iterations:>4} iterations, "
-            f"log loss {best.log_loss:.4f}, AUC {best.auc:.4f}; best so far: trial {best_of_all.trial}, "
-            f"log loss {best_of_all.log_loss:.4f}, AUC {best_of_all.auc:.4f}",
+            f"{self._told(best)}; best so far: trial {best_of_all.trial}, {self._told(best_of_all)}",
             flush=True,
         )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._end(trial.config["trial"])
         print(f"  trial {trial.config['trial']:>3} failed; the search goes on without it", flush=True)
+
+    def _told(self, look: Look) -> str:
+        loss, score = METRICS[self.task.loss].title, METRICS[self.task.score].title
+        return f"{loss} {look.loss:.4f}, {score} {look.score:.4f}"
 
     def _end(self, number: int) -> None:
         self.finished += 1
@@ -148,7 +154,7 @@ def search(
     with _folder(storage) as folder:
         journal = Journal(folder / "search.jsonl")
         past = journal.open(identity(data, settings, trainer))
-        points = suggestions(trainer.space(), settings, past, journal, time.monotonic)
+        points = suggestions(trainer.space(), settings, past, journal, time.monotonic, data.layout.task.loss)
         kept = _kept(checkpoint_every)
         errors = _run(data, settings, trainer, folder, past, points, journal, kept) if points.left else []
         looks = [look for trial in journal.trials().values() for look in trial.looks]
@@ -179,12 +185,12 @@ def _run(
             num_samples=points.left,
             search_alg=points,
             max_concurrent_trials=settings.parallel or _free_places(settings),
-            scheduler=scheduler(settings, ended),
+            scheduler=scheduler(settings, ended, data.layout.task.loss),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             storage_path=str(folder),
-            callbacks=[Looks(settings.trials, journal, seen, len(ended))],
+            callbacks=[Looks(settings.trials, journal, seen, len(ended), data.layout.task)],
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=kept,
@@ -210,20 +216,21 @@ def identity(data: SearchData, settings: SearchSettings, trainer: Trainer) -> st
     """What must be the same for a search to go on: more trials or other resources may be given meanwhile."""
     kept = settings.model_dump_json(include={"seed", "algorithm", "max_iterations", "report_every"})
     fitted_by = f"{type(trainer).__module__}:{type(trainer).__qualname__} {trainer.space()}"
-    sha = hashlib.sha256(f"{kept}\0{fitted_by}\0{data.layout.columns}\0".encode())
+    task = "" if data.layout.task == BINARY else f"{data.layout.task}\0"
+    sha = hashlib.sha256(f"{kept}\0{fitted_by}\0{data.layout.columns}\0{task}".encode())
     for part in (data.inputs, data.labels, data.validation_inputs, data.validation_labels):
         sha.update(np.ascontiguousarray(part).data)
     return sha.hexdigest()
 
 
-def scheduler(settings: SearchSettings, ended: list[TrialRecord]) -> Any:
+def scheduler(settings: SearchSettings, ended: list[TrialRecord], loss: MetricName = BINARY.loss) -> Any:
     """Only the best third of the trials goes on after two looks, and of these after six.
 
     Trials of an earlier run count: those that are left are compared with them.
     """
     made = ASHAScheduler(
         time_attr="iterations",
-        metric=METRIC,
+        metric=loss,
         mode="min",
         grace_period=min(2 * settings.report_every, settings.max_iterations),
         max_t=settings.max_iterations,
@@ -233,7 +240,7 @@ def scheduler(settings: SearchSettings, ended: list[TrialRecord]) -> Any:
         known = SimpleNamespace(trial_id=f"earlier_{trial.number}")
         made.on_trial_add(None, known)
         for look in trial.looks:
-            made.on_trial_result(None, known, {"iterations": look.iterations, METRIC: look.log_loss})
+            made.on_trial_result(None, known, {"iterations": look.iterations, loss: look.loss})
     return made
 
 

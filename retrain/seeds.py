@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from retrain.dataset import Dataset
-from retrain.evaluate import Probabilities
 from retrain.model import one_thread
 from retrain.settings import SearchSettings
 from retrain.stability import Stability, further_seeds, stability
+from retrain.tasks import Answers
 from retrain.trainers.contract import FittedModel
 from retrain.unfinished import Retraining
 
@@ -25,12 +25,13 @@ def by_seeds(
         examples: the held-out rows.
     """
 
-    def answers(model: FittedModel) -> Probabilities:
+    def answers(model: FittedModel) -> Answers:
         with one_thread():
             return model.predict({column.name: examples.columns[column.name] for column in model.inputs})
 
-    def kept(seed: int) -> Probabilities:
+    def kept(seed: int) -> Answers:
         return run.keep(f"seed-{seed}", lambda: answers(fit(seed)))
 
     further = further_seeds(search.seed, search.seeds)
-    return stability(examples.labels, (search.seed, *further), [answers(challenger), *map(kept, further)])
+    given = [answers(challenger), *map(kept, further)]
+    return stability(examples.labels, (search.seed, *further), given, challenger.task)

@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from retrain.checks import CheckSettings
-from retrain.gate import GateSettings
+from retrain.gate import GateSettings, misplaced
 from retrain.labels_settings import LabelsField
 from retrain.relative import is_relative, resolve, time_zone
+from retrain.tasks import TASKS, Task, TaskName, task_of
 from retrain.trainers.choice import DEFAULT_TRAINER, TrainerSettings
 from retrain.triggers import TriggerSettings
 from taxiway.errors import ConfigError
@@ -19,12 +20,18 @@ from taxiway.signature import Column
 
 MAX_CATEGORIES = 255
 """As many as a histogram of HistGradientBoostingClassifier can tell apart."""
+_FEWEST_CLASSES = 3
 
 
 def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int), Field(min_length=1)]
 Moment = Annotated[
     datetime,
     AfterValidator(_in_utc),
@@ -107,7 +114,16 @@ class RetrainSettings(FileSettings):
         description="a Parquet file with row id, event timestamp, request columns and label: its path, or where it "
         "lies in a DVC repository"
     )
-    label: str = Field(description="the column to predict, 0 or 1; rows without it are left out")
+    task: TaskName = Field(
+        default="binary",
+        description="what the label is: 0 or 1; one of several `classes`; or, with regression, a number",
+    )
+    classes: tuple[ClassName, ...] = Field(
+        default=(),
+        validate_default=True,
+        description="of the task `classes`: the label's values, in the order of the answer's probabilities",
+    )
+    label: str = Field(description="the column to predict; rows without it are left out")
     label_arrived: str | None = Field(
         default=None,
         description="the column with the moment at which each label was known; what came after the date of the run "
@@ -116,7 +132,11 @@ class RetrainSettings(FileSettings):
     row_id: str = "row_id"
     event_timestamp: str = "event_timestamp"
     inputs: tuple[Column, ...] = Field(min_length=1, description="the columns that a request will bring")
-    output: str = Field(default="probability", description="the name of the answer's column")
+    output: str = Field(
+        default="",
+        validate_default=True,
+        description="the name of the answer's column; if empty probability, probabilities or value, by task",
+    )
     time_zone: str = Field(
         default="UTC", description="in which relative moments count days and months, and triggers.cron is meant"
     )
@@ -137,6 +157,27 @@ class RetrainSettings(FileSettings):
     )
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     feature_store: FeatureStoreSettings | None = Field(default=None, validate_default=True)
+
+    @property
+    def learning_task(self) -> Task:
+        return task_of(self.task, self.classes)
+
+    @field_validator("classes")
+    @classmethod
+    def _of_the_task(cls, classes: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("task") != "classes":
+            if classes:
+                raise ValueError("is for `task: classes`; leave it out, or say that task")
+        elif len(classes) < _FEWEST_CLASSES:
+            raise ValueError("`task: classes` needs the label's values, three or more; two classes are `task: binary`")
+        elif len(set(classes)) < len(classes):
+            raise ValueError("lists a class twice")
+        return classes
+
+    @field_validator("output")
+    @classmethod
+    def _named(cls, output: str, info: ValidationInfo) -> str:
+        return output or TASKS[info.data.get("task", "binary")].default_output
 
     @field_validator("inputs")
     @classmethod
@@ -179,8 +220,12 @@ class RetrainSettings(FileSettings):
     @classmethod
     def _measured(cls, gate: GateSettings, info: ValidationInfo) -> GateSettings:
         search = info.data.get("search")
-        if gate.max_auc_spread is not None and search is not None and search.seeds < 2:
-            raise ValueError("max_auc_spread needs search.seeds of at least 2: one fit has no spread")
+        spreads = [gate.max_auc_spread, *(rule.max_spread for rule in gate.metrics.values())]
+        if search is not None and search.seeds < 2 and any(it is not None for it in spreads):
+            which = "max_auc_spread" if gate.max_auc_spread is not None else "max_spread"
+            raise ValueError(f"{which} needs search.seeds of at least 2: one fit has no spread")
+        if "task" in info.data and (wrong := misplaced(gate, TASKS[info.data["task"]])):
+            raise ValueError(wrong)
         return gate
 
     @field_validator("feature_store")

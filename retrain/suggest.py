@@ -11,11 +11,10 @@ from ray.tune.search.variant_generator import generate_variants
 
 from retrain.journal import Journal, TrialRecord, best_look
 from retrain.settings import SearchSettings
+from retrain.tasks import BINARY, MetricName
 from retrain.trainers.space import Choice, Dimension, LogInt, LogUniform, Space, Uniform
 from taxiway.errors import ConfigError
 from taxiway.flavors.library import library
-
-METRIC = "log_loss"
 
 
 def tune_space(space: Space) -> dict[str, Any]:
@@ -38,8 +37,8 @@ def _domain(dimension: Dimension) -> Any:
 class RandomPoints(Searcher):  # type: ignore[misc]
     """The defaults, then points drawn from the space: the same ones for the same seed."""
 
-    def __init__(self, space: Space, seed: int, trials: int, skipped: int = 0) -> None:
-        super().__init__(metric=METRIC, mode="min")
+    def __init__(self, space: Space, seed: int, trials: int, skipped: int = 0, loss: MetricName = BINARY.loss) -> None:
+        super().__init__(metric=loss, mode="min")
         random = np.random.default_rng(seed)
         drawn = [_drawn(space, random) for _ in range(trials - 1)]
         self._points = [dict(space.defaults), *drawn][skipped:]
@@ -57,7 +56,7 @@ def _drawn(space: Space, random: np.random.Generator) -> dict[str, Any]:
     return point
 
 
-def optuna_points(space: Space, seed: int, past: Sequence[TrialRecord]) -> Any:
+def optuna_points(space: Space, seed: int, past: Sequence[TrialRecord], loss: MetricName = BINARY.loss) -> Any:
     """Optuna's tree-structured Parzen estimator; it begins with what earlier runs have found.
 
     Raises:
@@ -75,10 +74,10 @@ def optuna_points(space: Space, seed: int, past: Sequence[TrialRecord]) -> Any:
     domains = OptunaSearch.convert_search_space(tune_space(space))
     # Its first points are random: with the seed of before they would be those of before.
     drawn = (seed + len(past)) % 2**32
-    points = OptunaSearch(domains, metric=METRIC, mode="min", points_to_evaluate=first, seed=drawn)
+    points = OptunaSearch(domains, metric=loss, mode="min", points_to_evaluate=first, seed=drawn)
     for trial in past:
         if trial.ended and trial.looks:
-            points.add_evaluated_point(trial.parameters, best_look(trial.looks).log_loss)
+            points.add_evaluated_point(trial.parameters, best_look(trial.looks).loss)
     return points
 
 
@@ -88,25 +87,27 @@ def suggestions(
     past: Mapping[int, TrialRecord],
     journal: Journal,
     clock: Callable[[], float],
+    loss: MetricName = BINARY.loss,
 ) -> "Suggestions":
     """What is left of the search: trials that were begun go on first.
 
     Args:
         past: trials of earlier runs by number.
         clock: seconds.
+        loss: what a trial reports and is judged by.
 
     Raises:
         ConfigError: the algorithm needs a library that is not installed.
     """
     points = (
-        optuna_points(space, settings.seed, list(past.values()))
+        optuna_points(space, settings.seed, list(past.values()), loss)
         if settings.algorithm == "optuna"
-        else RandomPoints(space, settings.seed, settings.trials, skipped=len(past))
+        else RandomPoints(space, settings.seed, settings.trials, len(past), loss)
     )
     unfinished = [trial for trial in past.values() if not trial.ended]
     budget = settings.time_budget_s
     deadline = None if budget is None else clock() + budget
-    return Suggestions(points, unfinished, len(past) + 1, settings.trials, journal, deadline, clock)
+    return Suggestions(points, unfinished, len(past) + 1, settings.trials, journal, deadline, clock, loss)
 
 
 class Suggestions(Searcher):  # type: ignore[misc]
@@ -121,8 +122,9 @@ class Suggestions(Searcher):  # type: ignore[misc]
         journal: Journal,
         deadline: float | None,
         clock: Callable[[], float],
+        loss: MetricName = BINARY.loss,
     ) -> None:
-        super().__init__(metric=METRIC, mode="min")
+        super().__init__(metric=loss, mode="min")
         self._points = points
         self._unfinished = list(unfinished)
         self._next = next_number

@@ -22,7 +22,7 @@ class Windows:
 def split(examples: Dataset, settings: RetrainSettings) -> Windows:
     """
     Raises:
-        JobError: a window has no row of one of the two classes.
+        JobError: a window's labels don't suffice for the task: rows of one class are missing, say.
     """
     windows = Windows(
         train=examples.between(settings.train.start, settings.train.end),
@@ -36,8 +36,8 @@ def split(examples: Dataset, settings: RetrainSettings) -> Windows:
         "evaluate": windows.evaluate,
     }
     for key, part in spans.items():
-        if len(set(part.labels.tolist())) < 2:
-            raise JobError(f"{key}: the window has {len(part)} usable rows, and not both labels among them")
+        if missing := settings.learning_task.lacks(part.labels, to_learn=part is windows.learn):
+            raise JobError(f"{key}: the window has {len(part)} usable rows, and {missing}")
     return windows
 
 

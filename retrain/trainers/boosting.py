@@ -4,16 +4,19 @@ import pickle
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from retrain.dataset import Dataset
 from retrain.model import Layout, Parameters, openmp_threads
-from retrain.trainers.contract import FitSteps, FittedModel, Probabilities, SearchData, Trainer, behind_encoder
+from retrain.tasks import TASKS, Answers, Task
+from retrain.trainers.contract import FitSteps, FittedModel, SearchData, Trainer, behind_encoder
 from retrain.trainers.space import LogInt, LogUniform, Space, Uniform
 
 
 class Boosting(Trainer):
-    """Boosted trees; an iteration is a tree."""
+    """Boosted trees; an iteration is a tree, of several classes one for each."""
+
+    tasks = tuple(TASKS)
 
     def space(self) -> Space:
         """The defaults lie near scikit-learn's own."""
@@ -35,20 +38,23 @@ class Boosting(Trainer):
         )
 
     def fit_steps(self, data: SearchData, parameters: Parameters, seed: int) -> FitSteps:
-        return _Steps(data, classifier(parameters, data.layout.categorical, seed), self.threads)
+        unfitted = estimator(data.layout.task, parameters, data.layout.categorical, seed)
+        return _Steps(data, unfitted, self.threads)
 
     def final(
         self, examples: Dataset, layout: Layout, parameters: Parameters, iterations: int, seed: int
     ) -> FittedModel:
-        last = classifier(parameters, layout.categorical, seed).set_params(max_iter=iterations, warm_start=False)
+        last = estimator(layout.task, parameters, layout.categorical, seed)
+        last.set_params(max_iter=iterations, warm_start=False)
         with openmp_threads(self.threads):
             last.fit(layout.encoder().transform(examples.columns), examples.labels)
         return behind_encoder(last, layout, {})
 
 
-def classifier(parameters: Parameters, categorical: list[int], seed: int) -> Any:
-    """An unfitted classifier that adds iterations to what it has learned when it is fitted again."""
-    return HistGradientBoostingClassifier(
+def estimator(task: Task, parameters: Parameters, categorical: list[int], seed: int) -> Any:
+    """An unfitted estimator that adds iterations to what it has learned when it is fitted again."""
+    kind = HistGradientBoostingClassifier if task.answers_probabilities else HistGradientBoostingRegressor
+    return kind(
         **parameters,
         max_iter=1,
         categorical_features=categorical or None,
@@ -61,19 +67,23 @@ def classifier(parameters: Parameters, categorical: list[int], seed: int) -> Any
 class _Steps(FitSteps):
     def __init__(self, data: SearchData, unfitted: Any, threads: int) -> None:
         super().__init__(data)
-        self._classifier = unfitted
+        self._estimator = unfitted
         self._threads = threads
 
     def learn(self, iterations: int) -> None:
         with openmp_threads(self._threads):
-            self._classifier.set_params(max_iter=iterations).fit(self.data.inputs, self.data.labels)
+            self._estimator.set_params(max_iter=iterations).fit(self.data.inputs, self.data.labels)
 
-    def validate(self) -> Probabilities:
+    def validate(self) -> Answers:
+        task, inputs = self.data.layout.task, self.data.validation_inputs
         with openmp_threads(self._threads):
-            return np.asarray(self._classifier.predict_proba(self.data.validation_inputs)[:, 1])
+            if not task.answers_probabilities:
+                return np.asarray(self._estimator.predict(inputs))
+            probabilities = np.asarray(self._estimator.predict_proba(inputs))
+            return probabilities[:, 1] if task.name == "binary" else probabilities
 
     def save(self) -> bytes:
-        return pickle.dumps(self._classifier, protocol=5)
+        return pickle.dumps(self._estimator, protocol=5)
 
     def restore(self, state: bytes) -> None:
-        self._classifier = pickle.loads(state)
+        self._estimator = pickle.loads(state)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from retrain.tasks import TaskName
 from retrain.trainers.contract import Trainer
 from taxiway.errors import ConfigError
 from taxiway.settings import Settings
@@ -42,16 +43,19 @@ class TrainerSettings(Settings):
 DEFAULT_TRAINER = TrainerSettings(name="boosting")
 
 
-def open_trainer(settings: TrainerSettings) -> Trainer:
+def open_trainer(settings: TrainerSettings, task: TaskName = "binary") -> Trainer:
     """
     Raises:
-        ConfigError: its library is not installed, the class can't be imported or is no trainer, or its options
-            don't fit.
+        ConfigError: its library is not installed, the class can't be imported or is no trainer, its options don't
+            fit, or it can't fit the task.
     """
     if settings.name in ("xgboost", "lightgbm", "torch") and find_spec(settings.name) is None:
         raise ConfigError(f"trainer.name: {settings.name} is not installed; pip install 'taxiway[{settings.name}]'")
     kind = _imported(_GIVEN[settings.name] if settings.name else str(settings.class_))
     trainer = _made(kind, settings.options)
+    if task not in trainer.tasks:
+        fits = ", ".join(trainer.tasks)
+        raise ConfigError(f"trainer: {kind.__name__} fits {fits}, not {task}; where it can, its `tasks` must say so")
     try:
         trainer.space()
     except Exception as error:

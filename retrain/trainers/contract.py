@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import Pipeline
 
 from retrain.dataset import Dataset
 from retrain.model import Layout, Parameters
+from retrain.tasks import BINARY, Answers, Labels, Task, TaskName
 from retrain.trainers.space import Space
 from taxiway.signature import Column, Columns
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from taxiway.flavors.verified import Ask
 
 Matrix = NDArray[np.float64]
-Labels = NDArray[np.int64]
-Probabilities = NDArray[np.float64]
+Probabilities = Answers
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class SearchData:
 
     Args:
         inputs: [rows, columns], as the layout's encoder gives them: categories as codes, NaN for a missing value.
-        labels: 0 or 1.
+        labels: as the task has them.
     """
 
     inputs: Matrix
@@ -43,11 +42,11 @@ class SearchData:
 
 @dataclass(frozen=True)
 class Report:
-    """How a fit does on the validation window after so many iterations in all."""
+    """How a fit does on the validation window after so many iterations in all: `loss` and `score` of the task."""
 
     iterations: int
-    log_loss: float
-    auc: float
+    loss: float
+    score: float
 
 
 class FitSteps(ABC):
@@ -61,8 +60,8 @@ class FitSteps(ABC):
         """Goes on until there are so many iterations in all; nothing to do where there are."""
 
     @abstractmethod
-    def validate(self) -> Probabilities:
-        """The probability of label 1 for each row of the validation window."""
+    def validate(self) -> Answers:
+        """The task's answer for each row of the validation window: the probability of label 1, say."""
 
     @abstractmethod
     def save(self) -> bytes:
@@ -75,12 +74,9 @@ class FitSteps(ABC):
     def step(self, iterations: int) -> Report:
         """Learns until there are so many iterations in all, and judges what has been learned."""
         self.learn(iterations)
-        probabilities, labels = self.validate().astype(np.float64), self.data.validation_labels
-        return Report(
-            iterations=iterations,
-            log_loss=float(log_loss(labels, probabilities, labels=[0, 1])),
-            auc=float(roc_auc_score(labels, probabilities)),
-        )
+        task = self.data.layout.task
+        found = task.measure(self.data.validation_labels, self.validate().astype(np.float64))
+        return Report(iterations, found[task.loss], found[task.score])
 
 
 @dataclass(frozen=True)
@@ -91,15 +87,23 @@ class FittedModel:
         model: what `log_package` takes for the flavor.
         requirements: distribution -> version of what the model needs beyond Taxiway.
         inputs: the columns of the package, those of the request and those of the store.
+        task: what the model answers.
     """
 
     model: Any
     flavor: "Flavor"
     requirements: Mapping[str, str]
     inputs: tuple[Column, ...]
+    task: Task = BINARY
 
-    def predict(self, columns: Columns) -> Probabilities:
-        """The probability of label 1 for each row.
+    @property
+    def method(self) -> str:
+        """The model's method that gives the task's answer."""
+        has_probabilities = self.task.answers_probabilities and hasattr(self.model, "predict_proba")
+        return "predict_proba" if has_probabilities else "predict"
+
+    def predict(self, columns: Columns) -> Answers:
+        """The task's answer for each row.
 
         Raises:
             PackageError: the flavor can't take these inputs.
@@ -113,8 +117,8 @@ class FittedModel:
         from taxiway.flavors.inputs import inputs_of
         from taxiway.flavors.loading import Placement, ask_of
 
-        method = "predict_proba" if hasattr(self.model, "predict_proba") else "predict"
-        return positive(ask_of(self.flavor, self.model, inputs_of(self.inputs), method, Placement("cpu")))
+        ask = ask_of(self.flavor, self.model, inputs_of(self.inputs), self.method, Placement("cpu"))
+        return positive(ask) if self.task.name == "binary" else ask
 
 
 class Trainer(ABC):
@@ -124,9 +128,11 @@ class Trainer(ABC):
 
     Attributes:
         threads: CPUs that a fit may keep busy; a search sets it to its `cpus`.
+        tasks: what it can fit; `layout.task` says what is asked for.
     """
 
     threads: int = 1
+    tasks: tuple[TaskName, ...] = ("binary",)
 
     @abstractmethod
     def space(self) -> Space:
@@ -149,5 +155,7 @@ def behind_encoder(estimator: Any, layout: Layout, requirements: Mapping[str, st
     Args:
         requirements: beyond scikit-learn.
     """
-    pipeline = Pipeline([("encode", layout.encoder()), ("classify", estimator)])
-    return FittedModel(pipeline, "sklearn", {"scikit-learn": version("scikit-learn"), **requirements}, layout.inputs)
+    last = "classify" if layout.task.answers_probabilities else "predict"
+    pipeline = Pipeline([("encode", layout.encoder()), (last, estimator)])
+    needed = {"scikit-learn": version("scikit-learn"), **requirements}
+    return FittedModel(pipeline, "sklearn", needed, layout.inputs, layout.task)

@@ -6,7 +6,8 @@ import numpy as np
 
 from retrain.dataset import Dataset
 from retrain.model import Layout, Parameters
-from retrain.trainers.contract import FitSteps, FittedModel, Probabilities, SearchData, Trainer, behind_encoder
+from retrain.tasks import TASKS, Answers, Classes, Task, TaskName
+from retrain.trainers.contract import FitSteps, FittedModel, SearchData, Trainer, behind_encoder
 from retrain.trainers.space import LogInt, LogUniform, Space, Uniform
 from taxiway.flavors.library import library
 
@@ -15,7 +16,9 @@ _SEEDS = 2**31
 
 
 class LightGBM(Trainer):
-    """Boosted trees, grown leaf by leaf; an iteration is a tree."""
+    """Boosted trees, grown leaf by leaf; an iteration is a tree, of several classes one for each."""
+
+    tasks = tuple(TASKS)
 
     def space(self) -> Space:
         return Space(
@@ -38,28 +41,35 @@ class LightGBM(Trainer):
         )
 
     def fit_steps(self, data: SearchData, parameters: Parameters, seed: int) -> FitSteps:
-        return _Steps(data, {**_FIXED, **parameters, "num_threads": self.threads}, seed)
+        task = data.layout.task
+        several = {"num_class": len(task.classes)} if isinstance(task, Classes) else {}
+        return _Steps(data, {**_fixed(task), **several, **parameters, "num_threads": self.threads}, seed)
 
     def final(
         self, examples: Dataset, layout: Layout, parameters: Parameters, iterations: int, seed: int
     ) -> FittedModel:
         lgb = library("lightgbm")
-        last = lgb.LGBMClassifier(
-            **_FIXED, **parameters, **_seeds(seed, 0), n_estimators=iterations, n_jobs=self.threads
+        kind = lgb.LGBMClassifier if layout.task.answers_probabilities else lgb.LGBMRegressor
+        last = kind(
+            **_fixed(layout.task), **parameters, **_seeds(seed, 0), n_estimators=iterations, n_jobs=self.threads
         )
         inputs = layout.encoder().transform(examples.columns)
         last.fit(inputs, examples.labels, categorical_feature=layout.categorical)
         return behind_encoder(last, layout, {"lightgbm": lgb.__version__})
 
 
-_FIXED = {
-    "objective": "binary",
-    "subsample_freq": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "feature_pre_filter": False,
-    "verbosity": -1,
-}
+_OBJECTIVES: dict[TaskName, str] = {"binary": "binary", "classes": "multiclass", "regression": "regression"}
+
+
+def _fixed(task: Task) -> dict[str, Any]:
+    return {
+        "objective": _OBJECTIVES[task.name],
+        "subsample_freq": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "feature_pre_filter": False,
+        "verbosity": -1,
+    }
 
 
 def _seeds(seed: int, iterations: int) -> dict[str, int]:
@@ -99,7 +109,7 @@ class _Steps(FitSteps):
                 init_model=self._booster,
             )
 
-    def validate(self) -> Probabilities:
+    def validate(self) -> Answers:
         threads = self._settings["num_threads"]
         return np.asarray(self._booster.predict(self.data.validation_inputs, num_threads=threads), np.float64)
 

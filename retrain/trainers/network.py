@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from taxiway.flavors.library import library
 
@@ -20,6 +20,8 @@ _ROWS_AT_A_TIME = 65_536
 class TabularNetwork(nn.Module):  # type: ignore[misc]
     """A matrix of raw columns in, the probability of label 1 out: [rows, columns] float32 -> [rows] float32.
 
+    The kinds for other tasks extend it.
+
     Numbers are standardised, a missing one becomes the mean and a flag that says so. A category's code becomes
     one of as many inputs as there are categories, a missing or unknown one none of them.
 
@@ -27,7 +29,7 @@ class TabularNetwork(nn.Module):  # type: ignore[misc]
         inputs: the matrix that it will learn from: means and deviations are taken of it.
         categories: for each column how many there are; 0 is a number.
         width, depth: of the hidden layers.
-        base_rate: of label 1: what it answers before it has learned.
+        start: the logits that it answers before it has learned, one for each output.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class TabularNetwork(nn.Module):  # type: ignore[misc]
         width: int,
         depth: int,
         dropout: float,
-        base_rate: float,
+        start: Sequence[float],
     ) -> None:
         super().__init__()
         numbers = [place for place, size in enumerate(categories) if not size]
@@ -49,19 +51,40 @@ class TabularNetwork(nn.Module):  # type: ignore[misc]
         self.register_buffer("codes", torch.tensor(codes, dtype=torch.float32))
         self.register_buffer("means", torch.from_numpy(means))
         self.register_buffer("scales", torch.from_numpy(scales))
-        self.layers = _layers(2 * len(numbers) + len(codes), width, depth, dropout)
-        nn.init.constant_(self.layers[-1].bias, float(np.log(base_rate / (1.0 - base_rate))))
+        self.layers = _layers(2 * len(numbers) + len(codes), width, depth, dropout, len(start))
+        with torch.no_grad():
+            self.layers[-1].bias.copy_(torch.tensor(start, dtype=torch.float32))
 
     def forward(self, matrix: Any) -> Any:
         return torch.sigmoid(self.logits(matrix).float())
 
     def logits(self, matrix: Any) -> Any:
+        """[rows]; of several outputs [rows, outputs]."""
         values = matrix.index_select(1, self.numbers)
         missing = torch.isnan(values)
         standard = ((values - self.means) / self.scales).clamp(-_FARTHEST, _FARTHEST)
         chosen = matrix.index_select(1, self.places) == self.codes
         known = torch.where(missing, torch.zeros_like(standard), standard)
         return self.layers(torch.cat((known, missing.float(), chosen.float()), dim=1)).squeeze(1)
+
+
+class ClassNetwork(TabularNetwork):
+    """The same with the probabilities of several classes out, [rows, classes]."""
+
+    def forward(self, matrix: Any) -> Any:
+        return torch.softmax(self.logits(matrix).float(), dim=1)
+
+
+class NumberNetwork(TabularNetwork):
+    """The same with a number out, [rows]: it learns numbers of mean 0 and deviation 1."""
+
+    def __init__(self, *arguments: Any, mean: float, scale: float, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+
+    def forward(self, matrix: Any) -> Any:
+        return self.logits(matrix).double() * self.scale + self.mean
 
 
 class Logits(nn.Module):  # type: ignore[misc]
@@ -81,6 +104,18 @@ def row_losses(network: Any, rows: Sequence[Any]) -> Any:
     return nn.functional.binary_cross_entropy_with_logits(network(inputs).float(), labels, reduction="none")
 
 
+def class_losses(network: Any, rows: Sequence[Any]) -> Any:
+    """The cross-entropy of each row, [rows]; of inputs and positions among the classes."""
+    inputs, labels = rows
+    return nn.functional.cross_entropy(network(inputs).float(), labels, reduction="none")
+
+
+def number_losses(network: Any, rows: Sequence[Any]) -> Any:
+    """The squared error of each row, [rows]; of inputs and standardised labels."""
+    inputs, labels = rows
+    return nn.functional.mse_loss(network(inputs).float(), labels, reduction="none")
+
+
 def _moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each column's known values; 0 and 1 where there is nothing to tell."""
     known = np.isfinite(values)
@@ -91,14 +126,14 @@ def _moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     return means.astype(np.float32), scales.astype(np.float32)
 
 
-def _layers(inputs: int, width: int, depth: int, dropout: float) -> Any:
+def _layers(inputs: int, width: int, depth: int, dropout: float, outputs: int) -> Any:
     layers: list[Any] = []
     for before in (inputs, *[width] * (depth - 1)):
         layers += [nn.Linear(before, width), nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(width, 1))
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
-def probabilities(network: Any, matrix: Any) -> NDArray[np.float32]:
+def answers(network: Any, matrix: Any) -> NDArray[Any]:
     """A network's answers, some rows at a time."""
     network.eval()
     with torch.inference_mode():
@@ -113,19 +148,36 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def classes_(self) -> NDArray[np.int64]:
-        return np.array([0, 1])
+        return np.arange(max(2, self.network.layers[-1].out_features))
 
     def fit(self, inputs: Any, labels: Any) -> "NetworkClassifier":
         """Nothing: the network has learned already. scikit-learn asks for the method."""
         return self
 
     def predict_proba(self, inputs: NDArray[np.float64]) -> NDArray[np.float32]:
-        """[rows, 2]."""
-        positive = probabilities(self.network, torch.from_numpy(inputs.astype(np.float32)))
-        return np.column_stack((1.0 - positive, positive))
+        """[rows, classes]."""
+        found = answers(self.network, torch.from_numpy(inputs.astype(np.float32)))
+        return found if found.ndim == 2 else np.column_stack((1.0 - found, found))
 
     def predict(self, inputs: NDArray[np.float64]) -> NDArray[np.int64]:
-        return (self.predict_proba(inputs)[:, 1] > 0.5).astype(np.int64)
+        return np.asarray(self.predict_proba(inputs).argmax(axis=1), np.int64)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class NetworkRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """The same for a network that answers a number."""
+
+    def __init__(self, network: NumberNetwork) -> None:
+        self.network = network
+
+    def fit(self, inputs: Any, labels: Any) -> "NetworkRegressor":
+        """Nothing, as `NetworkClassifier.fit`."""
+        return self
+
+    def predict(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        return answers(self.network, torch.from_numpy(inputs.astype(np.float32)))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -6,25 +6,19 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from retrain.dataset import Dataset
-from retrain.learner import Learner, Precision, Task, seeded
+from retrain.learner import Learner, Precision, RowLosses, Task, seeded
 from retrain.model import Layout, Parameters
-from retrain.trainers.contract import (
-    FitSteps,
-    FittedModel,
-    Labels,
-    Matrix,
-    Probabilities,
-    SearchData,
-    Trainer,
-    behind_encoder,
-)
+from retrain.tasks import TASKS, Answers, Classes, Labels
+from retrain.trainers.contract import FitSteps, FittedModel, Matrix, SearchData, Trainer, behind_encoder
 from retrain.trainers.space import LogInt, LogUniform, Space, Uniform
 from taxiway.errors import ConfigError
 from taxiway.flavors.library import library
 from taxiway.settings import FileSettings, parse
+from taxiway.signature import Array
 
 
 class TorchOptions(FileSettings):
@@ -60,6 +54,8 @@ class Torch(Trainer):
     Raises:
         ConfigError: an option has a wrong value.
     """
+
+    tasks = tuple(TASKS)
 
     def __init__(
         self,
@@ -101,7 +97,7 @@ class Torch(Trainer):
         Raises:
             JobError: a worker has failed more often than it may.
         """
-        from retrain.trainers.network import NetworkClassifier
+        from retrain.trainers.network import NetworkClassifier, NetworkRegressor
 
         inputs = layout.encoder().transform(examples.columns)
         task = self._task(inputs, examples.labels, layout, parameters, iterations, seed)
@@ -110,23 +106,22 @@ class Torch(Trainer):
         # Without the build's own part ("+cpu"), which is on no index.
         requirements = {"torch": library("torch").__version__.partition("+")[0]}
         if layout.is_numeric:
-            return FittedModel(network, "torch", requirements, layout.inputs)
-        return behind_encoder(NetworkClassifier(network), layout, requirements)
+            return FittedModel(network, "torch", requirements, layout.inputs, layout.task)
+        step = NetworkClassifier if layout.task.answers_probabilities else NetworkRegressor
+        return behind_encoder(step(network), layout, requirements)
 
     def _task(
         self, inputs: Matrix, labels: Labels, layout: Layout, parameters: Parameters, iterations: int, seed: int
     ) -> Task:
-        from retrain.trainers.network import Logits, TabularNetwork, row_losses
-
         matrix, torch = inputs.astype(np.float32), library("torch")
         sizes = [len(layout.categories.get(name, ())) for name in layout.columns]
         shape = {name: parameters[name] for name in ("width", "depth", "dropout")}
         with seeded(torch.device("cpu"), seed, 0):
-            network = Logits(TabularNetwork(matrix, sizes, **shape, base_rate=float(labels.mean())))
+            network, losses, targets = _learned(layout, matrix, labels, {"categories": sizes, **shape})
         return Task(
             network=network,
-            losses=row_losses,
-            arrays=(matrix, labels.astype(np.float32)),
+            losses=losses,
+            arrays=(matrix, targets),
             optimizer="AdamW",
             options={"lr": parameters["learning_rate"], "weight_decay": parameters["weight_decay"]},
             epochs=iterations,
@@ -151,6 +146,25 @@ class Torch(Trainer):
         task.network.load_state_dict(learned.state)
 
 
+def _learned(
+    layout: Layout, matrix: NDArray[np.float32], labels: Labels, shape: dict[str, Any]
+) -> tuple[Any, RowLosses, Array]:
+    """Of the layout's task: the network as it begins, the losses of its rows, and what it learns of each label."""
+    from retrain.trainers import network as kinds
+
+    if isinstance(layout.task, Classes):
+        shares = np.bincount(labels, minlength=len(layout.task.classes)) / len(labels)
+        network: Any = kinds.ClassNetwork(matrix, **shape, start=np.log(shares).tolist())
+        return kinds.Logits(network), kinds.class_losses, labels
+    if layout.task.name == "regression":
+        mean, scale = float(labels.mean()), float(labels.std())
+        network = kinds.NumberNetwork(matrix, **shape, start=[0.0], mean=mean, scale=scale)
+        return kinds.Logits(network), kinds.number_losses, ((labels - mean) / scale).astype(np.float32)
+    rate = float(labels.mean())
+    network = kinds.TabularNetwork(matrix, **shape, start=[float(np.log(rate / (1.0 - rate)))])
+    return kinds.Logits(network), kinds.row_losses, labels.astype(np.float32)
+
+
 class _Steps(FitSteps):
     def __init__(self, data: SearchData, learner: Learner, threads: int) -> None:
         super().__init__(data)
@@ -162,10 +176,10 @@ class _Steps(FitSteps):
         with limited_threads(self._threads):
             self._learner.learn(iterations)
 
-    def validate(self) -> Probabilities:
-        from retrain.trainers.network import probabilities
+    def validate(self) -> Answers:
+        from retrain.trainers.network import answers
 
-        return probabilities(self._learner.network.network, self._validation).astype(np.float64)
+        return answers(self._learner.network.network, self._validation).astype(np.float64)
 
     def save(self) -> bytes:
         buffer = io.BytesIO()

@@ -6,22 +6,16 @@ import numpy as np
 
 from retrain.dataset import Dataset
 from retrain.model import Layout, Parameters
-from retrain.trainers.contract import (
-    FitSteps,
-    FittedModel,
-    Labels,
-    Matrix,
-    Probabilities,
-    SearchData,
-    Trainer,
-    behind_encoder,
-)
+from retrain.tasks import TASKS, Answers, Classes, Labels, Task, TaskName
+from retrain.trainers.contract import FitSteps, FittedModel, Matrix, SearchData, Trainer, behind_encoder
 from retrain.trainers.space import LogInt, LogUniform, Space, Uniform
 from taxiway.flavors.library import library
 
 
 class XGBoost(Trainer):
-    """Boosted trees, grown leaf by leaf; an iteration is a tree."""
+    """Boosted trees, grown leaf by leaf; an iteration is a tree, of several classes one for each."""
+
+    tasks = tuple(TASKS)
 
     def space(self) -> Space:
         return Space(
@@ -44,14 +38,17 @@ class XGBoost(Trainer):
         )
 
     def fit_steps(self, data: SearchData, parameters: Parameters, seed: int) -> FitSteps:
-        return _Steps(data, {**_fixed(seed), **parameters, "nthread": self.threads})
+        task = data.layout.task
+        several = {"num_class": len(task.classes)} if isinstance(task, Classes) else {}
+        return _Steps(data, {**_fixed(task, seed), **several, **parameters, "nthread": self.threads})
 
     def final(
         self, examples: Dataset, layout: Layout, parameters: Parameters, iterations: int, seed: int
     ) -> FittedModel:
         xgb = library("xgboost")
-        last = xgb.XGBClassifier(
-            **_fixed(seed),
+        kind = xgb.XGBClassifier if layout.task.answers_probabilities else xgb.XGBRegressor
+        last = kind(
+            **_fixed(layout.task, seed),
             **parameters,
             n_estimators=iterations,
             n_jobs=self.threads,
@@ -62,10 +59,17 @@ class XGBoost(Trainer):
         return behind_encoder(last, layout, {"xgboost": xgb.__version__})
 
 
-def _fixed(seed: int) -> dict[str, Any]:
+_OBJECTIVES: dict[TaskName, str] = {
+    "binary": "binary:logistic",
+    "classes": "multi:softprob",
+    "regression": "reg:squarederror",
+}
+
+
+def _fixed(task: Task, seed: int) -> dict[str, Any]:
     """Seeded anew in each iteration: a fit that goes on in another process draws what it would have drawn."""
     return {
-        "objective": "binary:logistic",
+        "objective": _OBJECTIVES[task.name],
         "tree_method": "hist",
         "grow_policy": "lossguide",
         "max_depth": 0,
@@ -115,7 +119,7 @@ class _Steps(FitSteps):
         for iteration in range(done, iterations):
             self._booster.update(self._train, iteration)
 
-    def validate(self) -> Probabilities:
+    def validate(self) -> Answers:
         return np.asarray(self._booster.predict(self._validation), np.float64)
 
     def save(self) -> bytes:

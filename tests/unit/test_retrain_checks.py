@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 
-from retrain.checks import CheckSettings, Finding, category_auc, check, number_auc
+from retrain.checks import CheckSettings, Finding, check
 from retrain.dataset import Dataset
+from retrain.leakage import category_auc, number_auc
 from taxiway.signature import Array, Column
 
 ROWS = 4_000

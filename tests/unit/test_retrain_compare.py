@@ -1,5 +1,4 @@
 import json
-from dataclasses import asdict
 from itertools import count
 
 import numpy as np
@@ -9,8 +8,9 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from retrain.compare import Comparison, Estimate, _Ranked, compare, measure_latency
+from retrain.compare import Comparison, Estimate, compare, facts, measure_latency
 from retrain.evaluate import auc_interval, calibration_bins, calibration_error
+from retrain.samples import Ranked
 from taxiway.errors import JobError
 from taxiway.signature import Columns, row_count
 
@@ -68,7 +68,7 @@ def test_a_sample_counts_as_its_repeated_rows_do_with_ties(rows: list[tuple[int,
     times = np.array([times for _, _, times in rows])
     repeated = np.repeat(labels, times), np.repeat(probabilities, times)
     known = [roc_auc_score(*repeated), average_precision_score(*repeated), log_loss(*repeated, labels=[0, 1])]
-    found = _Ranked(labels, probabilities).figures(times[labels == 1], times[labels == 0])
+    found = Ranked(labels, probabilities).figures(times[labels == 1], times[labels == 0])
     assert found == pytest.approx(known, abs=1e-9)
 
 
@@ -112,7 +112,7 @@ def test_a_model_beside_itself_differs_in_nothing() -> None:
     found = compare(labels, challenger, challenger, {"x": np.arange(4_000) % 2}, samples=100)
     for metric in found.metrics:
         assert metric.difference == Estimate(0.0, 0.0, 0.0)
-    assert [it.auc_difference for it in found.slices] == [Estimate(0.0, 0.0, 0.0)] * 2
+    assert [it.difference for it in found.slices] == [Estimate(0.0, 0.0, 0.0)] * 2
 
 
 def test_changing_sides_changes_the_sign() -> None:
@@ -135,7 +135,7 @@ def test_without_a_champion_nothing_is_compared() -> None:
     found = compare(labels, challenger, None, {"x": np.arange(2_000) % 2}, samples=100)
     assert found.champion is None
     assert [(it.champion, it.difference) for it in found.metrics] == [(None, None)] * 3
-    assert [(it.champion, it.auc_difference, it.log_loss_difference) for it in found.slices] == [(None, None, None)] * 2
+    assert [(it.champion, it.difference, it.loss_difference) for it in found.slices] == [(None, None, None)] * 2
     assert found.largest_loss is None
     assert found.worst_slice is not None
 
@@ -160,11 +160,11 @@ def test_a_slice_that_got_worse_is_found_and_the_interval_shows_it() -> None:
     assert lost is not None
     assert worst.name == lost.name == "carrier DL"
     assert lost.champion is not None
-    assert lost.auc_difference is not None
+    assert lost.difference is not None
     own, others = (roc_auc_score(labels[hurt], guess[hurt]) for guess in (challenger, champion))
-    assert lost.auc_difference.value == pytest.approx(own - others)
-    assert lost.auc_difference.high < -0.05
-    assert lost.log_loss_difference == pytest.approx(
+    assert lost.difference.value == pytest.approx(own - others)
+    assert lost.difference.high < -0.05
+    assert lost.loss_difference == pytest.approx(
         log_loss(labels[hurt], challenger[hurt]) - log_loss(labels[hurt], champion[hurt])
     )
 
@@ -174,8 +174,8 @@ def test_a_small_slice_is_shown_and_not_compared() -> None:
     values = np.array(["many"] * 3_900 + [None] * 100, dtype=np.object_)
     found = compare(labels, challenger, champion, {"size": values}, samples=100)
     many, few = found.slices
-    assert (few.name, few.challenger.small, few.auc_difference) == ("size (missing)", True, None)
-    assert many.auc_difference is not None
+    assert (few.name, few.challenger.small, few.difference) == ("size (missing)", True, None)
+    assert many.difference is not None
     assert found.largest_loss == many
 
 
@@ -193,7 +193,7 @@ def test_a_comparison_is_strict_json() -> None:
     values = np.where(np.arange(1_500) < 2, "rare", "common")
     labels[:2] = 0
     found = compare(labels, challenger, champion, {"x": values}, samples=100)
-    told = json.loads(json.dumps(asdict(found), allow_nan=False))
+    told = json.loads(json.dumps(facts(found), allow_nan=False))
     assert told["auc"]["difference"]["low"] == difference(found).low
 
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from retrain.breaking import breaking_changes
 from retrain.compare import Comparison, Estimate, Latency, compare
-from retrain.gate import Evidence, GateSettings, RuleResult, Verdict, breaking_changes, judge
+from retrain.gate import Evidence, GateSettings, RuleResult, Verdict, judge
 from retrain.stability import Stability
 from taxiway.errors import InvalidInput
 from taxiway.signature import Column, Signature
@@ -83,9 +84,14 @@ def test_the_first_model_can_fail_too() -> None:
     assert verdict.reasons[0].endswith("less than the required 0.99")
 
 
+def with_difference(metric: str, difference: Estimate) -> Comparison:
+    metrics = (replace(it, difference=difference) if it.metric == metric else it for it in EQUAL.metrics)
+    return replace(EQUAL, metrics=tuple(metrics))
+
+
 def gain_of(low: float, high: float) -> Evidence:
     difference = Estimate((low + high) / 2, low, high)
-    return evidence(replace(EQUAL, auc=replace(EQUAL.auc, difference=difference)))
+    return evidence(with_difference("auc", difference))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_the_lower_end_of_the_gain_must_be_above_what_is_required(low: float, al
 
 @pytest.mark.parametrize(("allowed", "passes"), [(0.021, True), (0.019, False), (None, None)])
 def test_a_model_that_hangs_on_its_seed_fails(allowed: float | None, passes: bool | None) -> None:
-    found = Stability(seeds=(0, 1, 2), auc=(0.71, 0.70, 0.72), log_loss=(0.5, 0.5, 0.5), probability_difference=0.1)
+    found = Stability((0, 1, 2), {"auc": (0.71, 0.70, 0.72), "log_loss": (0.5, 0.5, 0.5)}, answer_difference=0.1)
     verdict = judge(GateSettings(max_auc_spread=allowed), replace(evidence(EQUAL), stability=found))
     assert rule(verdict, "max_auc_spread").passed is passes
     if passes is False:
@@ -127,7 +133,7 @@ def test_a_larger_gain_never_fails_where_a_smaller_one_passes(lows: tuple[float,
 
 def test_the_upper_end_of_the_log_loss_must_be_below_what_is_allowed() -> None:
     for high, passes in ((0.004, True), (0.006, False)):
-        found = replace(EQUAL, log_loss=replace(EQUAL.log_loss, difference=Estimate(0.0, -0.01, high)))
+        found = with_difference("log_loss", Estimate(0.0, -0.01, high))
         assert rule(judge(GateSettings(), evidence(found)), "max_log_loss_increase").passed is passes
 
 
@@ -138,8 +144,8 @@ def test_every_slice_that_lost_too_much_is_named() -> None:
     for carrier in ("AA", "DL", "UA"):
         assert f"carrier {carrier} (" in found.sentence
     assert WORSE.largest_loss is not None
-    assert WORSE.largest_loss.auc_difference is not None
-    assert found.measured == -WORSE.largest_loss.auc_difference.value
+    assert WORSE.largest_loss.difference is not None
+    assert found.measured == -WORSE.largest_loss.difference.value
 
 
 def test_slices_that_are_too_small_are_not_judged() -> None:

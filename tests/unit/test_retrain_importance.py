@@ -17,10 +17,10 @@ def test_the_column_that_decides_comes_first_and_one_that_is_not_read_loses_noth
     labels = (random.random(20_000) < predict(columns)).astype(np.int64)
     found = importance(predict, columns, labels, ["unread", "little", "much"], rows=4_000)
     assert [it.column for it in found] == ["much", "little", "unread"]
-    assert found[2].lost_auc == 0.0
-    assert found[0].low <= found[0].lost_auc <= found[0].high
+    assert found[2].lost == 0.0
+    assert found[0].low <= found[0].lost <= found[0].high
     # Without the first column only the second is left, whose own AUC is known.
-    assert found[0].lost_auc > 5 * found[1].lost_auc > 0
+    assert found[0].lost > 5 * found[1].lost > 0
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
@@ -29,4 +29,4 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     labels = (random.random(500) < predict(columns)).astype(np.int64)
     first, second, other = (importance(predict, columns, labels, ["much"], seed=seed) for seed in (1, 1, 2))
     assert first == second
-    assert first[0].lost_auc != pytest.approx(other[0].lost_auc, abs=1e-12)
+    assert first[0].lost != pytest.approx(other[0].lost, abs=1e-12)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from retrain.card import Account, Window, card, rules_of_column
-from retrain.compare import Latency, compare
+from retrain.compare import Comparison, Latency, compare
 from retrain.gate import Evidence, GateSettings, judge
 from retrain.importance import Importance
 from retrain.page import page
@@ -36,10 +36,14 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @cache
-def account(champion: bool = True, carrier: str = "DL", settings: GateSettings | None = None) -> Account:
+def compared(champion: bool, carrier: str) -> Comparison:
     labels, mine, theirs = data()
     carriers = np.where(np.arange(3_000) % 3 == 0, "AA", carrier)
-    found = compare(labels, mine, theirs if champion else None, {"carrier": carriers}, samples=100)
+    return compare(labels, mine, theirs if champion else None, {"carrier": carriers}, samples=100)
+
+
+def account(champion: bool = True, carrier: str = "DL", settings: GateSettings | None = None) -> Account:
+    found = compared(champion, carrier)
     evidence = Evidence(found, SIGNATURE, SIGNATURE if champion else None)
     start, middle, end = (datetime(2013, month, 1, tzinfo=UTC) for month in (1, 9, 11))
     return Account(
@@ -254,7 +258,7 @@ def test_every_row_of_a_cards_table_has_as_many_cells_as_its_head() -> None:
 
 
 def test_what_the_seed_changes_stands_in_page_and_card() -> None:
-    found = Stability(seeds=(7, 8), auc=(0.71, 0.69), log_loss=(0.5, 0.54), probability_difference=0.0321)
+    found = Stability((7, 8), {"auc": (0.71, 0.69), "log_loss": (0.5, 0.54)}, answer_difference=0.0321)
     measured = replace(account(), stability=found)
     text = card(measured)
     assert "## Stability across seeds\n" in text

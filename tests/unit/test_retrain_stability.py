@@ -25,15 +25,15 @@ LABELS = np.array([0, 0, 1, 1])
 def test_known_values() -> None:
     right, one_wrong = np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.1, 0.8, 0.2, 0.9])
     found = stability(LABELS, (3, 4, 5), (right, right, one_wrong))
-    assert found.auc == (1.0, 1.0, 0.75)
-    assert found.auc_range == 0.25
+    assert found.values["auc"] == (1.0, 1.0, 0.75)
+    assert found.range_of("auc") == 0.25
     # Deviations from the mean 11/12: 1/12, 1/12 and -2/12.
-    assert found.auc_deviation == pytest.approx(np.sqrt(6 / 144 / 2))
+    assert found.deviation_of("auc") == pytest.approx(np.sqrt(6 / 144 / 2))
     good, bad = -np.log([0.9, 0.8, 0.8, 0.9]).mean(), -np.log([0.9, 0.2, 0.2, 0.9]).mean()
-    assert found.log_loss == pytest.approx((good, good, bad))
-    assert found.log_loss_range == pytest.approx(bad - good)
+    assert found.values["log_loss"] == pytest.approx((good, good, bad))
+    assert found.range_of("log_loss") == pytest.approx(bad - good)
     # Two rows differ by 0.6 in two of three pairs.
-    assert found.probability_difference == pytest.approx(0.3 * 2 / 3)
+    assert found.answer_difference == pytest.approx(0.3 * 2 / 3)
     assert found.metrics["seeds"] == 3
     assert found.metrics["seeds_auc_range"] == 0.25
 
@@ -87,6 +87,6 @@ def test_a_killed_stage_goes_on_with_the_seeds_that_are_done(examples: Dataset, 
     found = by_seeds(run, search, challenger, fit, examples)
     assert fitted == [7, 8, 9, 9]
     assert found.seeds == (7, 8, 9)
-    assert len(set(found.auc)) == 3
-    assert 0 < found.probability_difference < 0.2
-    assert found.auc_range < 0.1
+    assert len(set(found.values["auc"])) == 3
+    assert 0 < found.answer_difference < 0.2
+    assert found.range_of("auc") < 0.1

@@ -71,8 +71,8 @@ def test_a_trainer_learns_and_says_so(name: str, data: SearchData) -> None:
     base_rate = data.validation_labels.mean()
     blind = -(base_rate * np.log(base_rate) + (1 - base_rate) * np.log(1 - base_rate))
     assert [report.iterations for report in reports] == [1, 40]
-    assert reports[1].log_loss < min(reports[0].log_loss, blind - 0.1)
-    assert reports[1].auc > 0.8
+    assert reports[1].loss < min(reports[0].loss, blind - 0.1)
+    assert reports[1].score > 0.8
 
 
 def test_a_report_is_of_the_validation_window(name: str, data: SearchData) -> None:
@@ -80,8 +80,8 @@ def test_a_report_is_of_the_validation_window(name: str, data: SearchData) -> No
     steps = trainer.fit_steps(data, trainer.space().defaults, seed=1)
     report = steps.step(10)
     probabilities = steps.validate()
-    assert report.log_loss == pytest.approx(log_loss(data.validation_labels, probabilities))
-    assert report.auc == pytest.approx(roc_auc_score(data.validation_labels, probabilities))
+    assert report.loss == pytest.approx(log_loss(data.validation_labels, probabilities))
+    assert report.score == pytest.approx(roc_auc_score(data.validation_labels, probabilities))
 
 
 def test_a_fit_that_was_killed_goes_on_as_if_nothing_had_happened(name: str, data: SearchData) -> None:
@@ -96,8 +96,8 @@ def test_a_fit_that_was_killed_goes_on_as_if_nothing_had_happened(name: str, dat
     resumed.restore(killed.save())
     found = resumed.step(30)
     assert found.iterations == 30
-    assert found.log_loss == pytest.approx(expected.log_loss, rel=1e-6)
-    assert found.auc == pytest.approx(expected.auc, rel=1e-4)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert found.score == pytest.approx(expected.score, rel=1e-4)
 
 
 def test_a_restored_fit_has_learned_already(name: str, data: SearchData) -> None:
@@ -106,14 +106,14 @@ def test_a_restored_fit_has_learned_already(name: str, data: SearchData) -> None
     expected = first.step(10)
     resumed = trainer.fit_steps(data, trainer.space().defaults, seed=3)
     resumed.restore(first.save())
-    assert resumed.step(10).log_loss == pytest.approx(expected.log_loss, rel=1e-6)
+    assert resumed.step(10).loss == pytest.approx(expected.loss, rel=1e-6)
 
 
 def test_the_seed_decides(name: str, data: SearchData) -> None:
     trainer = made(name)
     same, again, other = (trainer.fit_steps(data, sampled(name, trainer), seed).step(10) for seed in (3, 3, 4))
     assert same == again
-    assert other.log_loss != same.log_loss
+    assert other.loss != same.loss
 
 
 def test_the_last_fit_is_what_the_search_has_judged(name: str, data: SearchData) -> None:
@@ -121,7 +121,7 @@ def test_the_last_fit_is_what_the_search_has_judged(name: str, data: SearchData)
     judged = trainer.fit_steps(data, trainer.space().defaults, seed=4).step(20)
     fitted = trainer.final(examples(2_000, 1), toy_layout(), trainer.space().defaults, 20, seed=4)
     validate = examples(500, 2)
-    assert log_loss(validate.labels, fitted.predict(validate.columns)) == pytest.approx(judged.log_loss, rel=1e-5)
+    assert log_loss(validate.labels, fitted.predict(validate.columns)) == pytest.approx(judged.loss, rel=1e-5)
 
 
 def test_the_last_fit_repeats_itself_and_can_be_kept(name: str) -> None:
