@@ -183,7 +183,7 @@ def _quality(settings: QualitySettings, losses: Losses | None, copies: bool) -> 
     )
     found: list[Measured] = [(worse, measure)]
     if settings.min_gain is not None:
-        gain = Check("gain", "success", "gain", "lower", -settings.min_gain, settings.min_labels, unit=unit)
+        gain = Check("gain", "success", "gain", "lower", 0.0 - settings.min_gain, settings.min_labels, unit=unit)
         found.append((gain, measure))
     return found
 
