@@ -1,11 +1,9 @@
-"""The prediction log of one process: taken on the event loop, written by a thread of low priority."""
+"""The prediction log of one process: taken on the event loop, written by a thread."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from taxiway.predictions.backlog import Backlog, EncodedFile, LogStatistics
 from taxiway.predictions.fields import FieldRules
@@ -18,7 +16,6 @@ from taxiway.predictions.storage import Storage
 
 _log = logging.getLogger(__name__)
 
-_NICENESS = 15
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
 _POINTS = 1 << 48
 
@@ -109,8 +106,7 @@ class PredictionLog:
         )
 
     def _run(self) -> None:
-        with suppress(OSError):  # on Linux a thread has a priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        # Not niced: on a busy node it would be put aside while it holds the interpreter's lock, and requests with it.
         while not self._stopping:
             self._wake.wait(self._settings.flush_s if not self._failures else self._until_retry())
             self._wake.clear()

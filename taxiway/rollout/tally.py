@@ -139,11 +139,12 @@ def of_requests(codes: Iterable[str], seconds: Array) -> dict[str, float]:
     Args:
         seconds: from arrival to answer, in the order of `codes`.
     """
-    told = np.array(list(codes), dtype=str)
+    told = list(codes)
     found: dict[str, float] = {"requests": float(len(told))}
-    for code, count in zip(*np.unique(told, return_counts=True), strict=True):
+    for code, count in Counter(told).items():
         found[f"code/{code}"] = float(count)
-    buckets = np.searchsorted(LATENCY_BOUNDS_S, np.asarray(seconds, np.float64)[told == "ok"], side="left")
+    answered = np.fromiter((code == "ok" for code in told), np.bool_, len(told))
+    buckets = np.searchsorted(LATENCY_BOUNDS_S, np.asarray(seconds, np.float64)[answered], side="left")
     for bucket, count in zip(*np.unique(buckets, return_counts=True), strict=True):
         found[f"latency/{bucket}"] = float(count)
     return found
