@@ -28,6 +28,8 @@ check: install ## format, lint, types, import layers, generated files
 	lint-imports --no-logo
 	python configs/schemas.py --check
 	python configs/protos.py --check
+	python -m cluster.observability --check
+	python -m cluster.chart_files --check
 
 fmt: install ## formats and mends what can be mended
 	ruff format .
@@ -36,9 +38,12 @@ fmt: install ## formats and mends what can be mended
 bench: install ## requests/s beside FastAPI, rows/s beside a plain pyarrow loop
 	@python -m benchmarks
 
-schemas: install ## writes configs/schemas from the settings, the gRPC messages from their .proto
+schemas: install ## writes what is generated: schemas, gRPC messages, dashboards, rules
 	python configs/schemas.py
 	python configs/protos.py
+	python -m cluster.observability
+	python -m cluster.chart_files
+	python -m taxiway.telemetry.table docs/metrics.md
 
 install: $(INSTALLED) ## creates .venv from the lock
 

@@ -4,7 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+from batch.audit.settings import AuditSettings
 from batch.feedback_settings import FeedbackSettings
+from batch.monitor.settings import MonitorSettings
 from batch.settings import ScoreSettings
 from retrain.settings import RetrainSettings
 from serve.settings import ServeSettings
@@ -15,6 +17,8 @@ KINDS: dict[str, type[FileSettings]] = {
     "serve": ServeSettings,
     "score": ScoreSettings,
     "feedback": FeedbackSettings,
+    "monitor": MonitorSettings,
+    "audit": AuditSettings,
     "retrain": RetrainSettings,
 }
 

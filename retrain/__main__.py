@@ -3,8 +3,10 @@
 import argparse
 import functools
 import logging
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +35,8 @@ from retrain.windows import search_data, split
 from taxiway.environment import environment
 from taxiway.errors import ConfigError, JobError, RegistryAway, TaxiwayError, TryLater
 from taxiway.registry import CHAMPION, Registry
+from taxiway.telemetry.job_trace import traced_job
+from taxiway.telemetry.retraining import GATEWAY, push_retraining
 
 DONE, FAILED, NOT_USABLE, NOT_PASSED, TRY_LATER, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
@@ -44,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in ("alembic", "mlflow", "ray"):
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
-        return NOT_PASSED if _run(given) == REJECTED else DONE
+        with traced_job("retrain"):
+            outcome = _run(given)
+        return NOT_PASSED if outcome == REJECTED else DONE
     except TaxiwayError as error:
         print(f"retrain: {error}", file=sys.stderr)
         return _status(error)
@@ -70,10 +76,29 @@ def _run(given: argparse.Namespace) -> str | None:
         trigger = decision.trigger
     if trigger is None:
         return None
-    with retraining(settings, source, code, labels, now, trigger, given.restart) as run:
-        outcome = retrain(load_retraining(given.config, run.state.began), run, labels(), code)
-        forget_others(labels())
+
+    def work() -> str:
+        with retraining(settings, source, code, labels, now, trigger, given.restart) as run:
+            outcome = retrain(load_retraining(given.config, run.state.began), run, labels(), code)
+            forget_others(labels())
+            return outcome
+
+    return _end_told(settings.model, work)
+
+
+def _end_told(model: str, work: Callable[[], str]) -> str:
+    """The outcome of a retraining; how it ended is pushed where the environment names a Pushgateway."""
+    status = FAILED
+    try:
+        outcome = work()
+        status = NOT_PASSED if outcome == REJECTED else DONE
         return outcome
+    except TaxiwayError as error:
+        status = _status(error)
+        raise
+    finally:
+        if gateway := os.environ.get(GATEWAY):
+            push_retraining(gateway, model, time.time(), status)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from retrain.search import Look
 from retrain.tasks import METRICS
 from retrain.windows import Windows
 from taxiway.registry import ModelVersion
+from taxiway.telemetry.job_trace import stage
 
 
 @dataclass
@@ -27,7 +28,8 @@ class Stages:
     def __call__(self, name: str) -> Iterator[None]:
         say(f"{name} ...")
         start = time.perf_counter()
-        yield
+        with stage(name):
+            yield
         self.seconds[name] = time.perf_counter() - start
 
 

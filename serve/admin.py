@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from taxiway.alarms import Details, RaisedAlarm, Reason
+from taxiway.drift.progress import VariantDrift
 from taxiway.errors import ConfigError, RegistryError, TaxiwayError
 from taxiway.rollout.experiment_state import ExperimentState
 from taxiway.rollout.plan import RolloutSettings
@@ -85,6 +86,8 @@ class AdminBackend(Protocol):
 
     async def stop_experiment(self, endpoint: str, by: str, reason: str) -> ExperimentState: ...
 
+    async def drift(self, endpoint: str) -> list[VariantDrift]: ...
+
 
 def admin_app(backend: AdminBackend, token: str) -> FastAPI:
     """The application below `/admin/`.
@@ -109,6 +112,7 @@ def admin_app(backend: AdminBackend, token: str) -> FastAPI:
     _add_routes(app, backend)
     _add_rollout_routes(app, backend)
     _add_experiment_routes(app, backend)
+    _add_drift_route(app, backend)
     return app
 
 
@@ -199,6 +203,13 @@ def _add_experiment_routes(app: FastAPI, backend: AdminBackend) -> None:
     ) -> ExperimentState:
         """Ends it; the traffic goes back to what is declared."""
         return await backend.stop_experiment(name, taxiway_by or _caller(request), call.reason)
+
+
+def _add_drift_route(app: FastAPI, backend: AdminBackend) -> None:
+    @app.get("/admin/endpoints/{name}/drift")
+    async def drift(name: str) -> list[VariantDrift]:
+        """Of each variant's versions the last windows, how far each column lay from the reference, and the alarms."""
+        return await backend.drift(name)
 
 
 class _Authorized:

@@ -9,9 +9,11 @@ from serve.admin import AlarmCall, ExperimentAnswer
 from serve.endpoint import Endpoint
 from serve.live import Live, model_names
 from serve.loading import uris
+from serve.reports import AskDrift
 from serve.service import Service
 from serve.traffic import LiveTable, live_table
 from taxiway.alarms import Alarm, RaisedAlarm, raise_alarm
+from taxiway.drift.progress import VariantDrift
 from taxiway.errors import ConfigError, NotFound
 from taxiway.experiments import Experiments
 from taxiway.predictions.settings import PredictionLogSettings
@@ -32,6 +34,7 @@ class Administration:
 
     Args:
         predictions: where the report of a rollout finds ground truth.
+        drift: asks the controller.
     """
 
     def __init__(
@@ -40,13 +43,15 @@ class Administration:
         registry: Registry,
         service: Service,
         live: Live,
-        predictions: PredictionLogSettings | None = None,
+        predictions: PredictionLogSettings | None,
+        drift: AskDrift,
     ) -> None:
         self._application = application
         self._registry = registry
         self._service = service
         self._live = live
         self._predictions = predictions
+        self._drift = drift
 
     def status(self) -> dict[str, Any]:
         return self._service.status()
@@ -114,6 +119,11 @@ class Administration:
         stopped = await asyncio.to_thread(self._experiments(endpoint).stop, datetime.now(UTC), by, reason)
         self._live.wake()
         return stopped
+
+    async def drift(self, endpoint: str) -> list[VariantDrift]:
+        if self._service.endpoint(endpoint).settings.drift is None:
+            raise ConfigError(f"{endpoint} has no drift; add the key `drift` to it in the serve file")
+        return await asyncio.to_thread(self._drift, endpoint)
 
     def _experiments(self, endpoint: str) -> Experiments:
         """Raises ConfigError where the endpoint's file has no experiment."""

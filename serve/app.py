@@ -39,8 +39,8 @@ def build(settings: ServeSettings) -> Application:
 
 
 def _controller(settings: ServeSettings) -> Application | None:
-    """One replica, when an endpoint has a rollout or an experiment; a second one for a moment does no harm."""
-    if all(endpoint.rollout is None and endpoint.experiment is None for endpoint in settings.endpoints):
+    """One replica, when an endpoint has a rollout, an experiment or drift; a second one for a moment does no harm."""
+    if not any(it.rollout or it.experiment or it.drift for it in settings.endpoints):
         return None
     deployment = serve.deployment(RolloutController).options(
         name="rollouts", num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=100

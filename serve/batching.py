@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from serve.tracing import BatchNote, Tracing
 from taxiway.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded, TaxiwayError, VariantUnavailable
 from taxiway.inference import RequestColumns, join, layout, size_bytes
 from taxiway.scoring import Scored
@@ -45,9 +46,21 @@ class Waiting:
     Attributes:
         prediction_id: the id of its answer, when it has been answered; of a shadow's copy that of the live answer.
         live: of a shadow's copy, the live answer.
+        trace_id: where the request leaves a trace; of a copy that of the live request.
     """
 
-    __slots__ = ("columns", "done", "expires", "live", "prediction_id", "rows", "since", "size_bytes", "timer")
+    __slots__ = (
+        "columns",
+        "done",
+        "expires",
+        "live",
+        "prediction_id",
+        "rows",
+        "since",
+        "size_bytes",
+        "timer",
+        "trace_id",
+    )
 
     def __init__(self, columns: RequestColumns, rows: int, expires: float, done: Done) -> None:
         self.columns = columns
@@ -59,6 +72,7 @@ class Waiting:
         self.timer: asyncio.TimerHandle | None = None
         self.prediction_id: str | None = None
         self.live: Outputs | None = None
+        self.trace_id: str | None = None
 
     def finish(self, outcome: "Outputs | TaxiwayError") -> None:
         done, self.done = self.done, None
@@ -93,6 +107,10 @@ class Gatherer:
         executor: where batches are scored; None is the event loop.
         in_flight: batches that an executor may have at once.
         record: told of every batch when its answers have been handed out.
+        tracing: told of the batches that have a member that is traced.
+
+    Attributes:
+        handing_out: how the batch was computed whose answers are handed out right now, where requests are traced.
     """
 
     def __init__(
@@ -104,6 +122,7 @@ class Gatherer:
         executor: Executor | None = None,
         in_flight: int = 1,
         record: Record | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._score = score
         self._inputs = inputs
@@ -112,12 +131,18 @@ class Gatherer:
         self._executor = executor
         self._free = in_flight
         self._record = record
+        self._tracing = tracing
+        self.handing_out: BatchNote | None = None
         self._waiting: dict[tuple[Any, ...], list[Waiting]] = {}
         self._rows_waiting = 0
         self._flush_is_due = False
         self._wait: asyncio.TimerHandle | None = None
         self._batch_s = 0.0
         self.idle = True
+
+    @property
+    def rows_waiting(self) -> int:
+        return self._rows_waiting
 
     def submit(self, columns: RequestColumns, rows: int, expires: float, done: Done) -> Waiting:
         """Queues the rows of one request; `done` gets its outputs, or the error, on the event loop.
@@ -183,44 +208,52 @@ class Gatherer:
 
     def _answer(self, batch: list[Waiting]) -> None:
         if batch:
-            self._hand_out(batch, self._scored(batch))
+            self._hand_out(batch, *self._computed(batch))
 
     def _start(self, executor: Executor, batch: list[Waiting]) -> None:
         if not batch:
             return
         self._free -= 1
         loop = asyncio.get_running_loop()
-        scoring = executor.submit(self._scored, batch)
-        scoring.add_done_callback(lambda scored: loop.call_soon_threadsafe(self._finished, batch, scored.result()))
+        scoring = executor.submit(self._computed, batch)
+        scoring.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, batch, *done.result()))
 
-    def _finished(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]") -> None:
+    def _finished(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]", note: BatchNote | None) -> None:
         self._free += 1
-        self._hand_out(batch, scored)
+        self._hand_out(batch, scored, note)
         if self._waiting:
             self._schedule()
         else:
             self.idle = True
 
-    def _hand_out(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]") -> None:
+    def _hand_out(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]", note: BatchNote | None) -> None:
+        self.handing_out = note
         _hand_out(batch, scored)
+        self.handing_out = None
         if self._record is not None:
             with suppress(Exception):  # telemetry never fails a prediction
                 self._record(batch, scored)
+        if self._tracing is not None and note is not None and note.members:
+            self._tracing.batch(note)
+
+    def _computed(self, batch: Sequence[Waiting]) -> "tuple[list[Scored | TaxiwayError], BatchNote | None]":
+        """The results of a batch, and how it was computed where requests are traced."""
+        begin = time.monotonic()
+        scored = self._scored(batch)
+        end = time.monotonic()
+        self._batch_s += _SMOOTHING * (end - begin - self._batch_s)
+        rows = sum(waiting.rows for waiting in batch)
+        with suppress(Exception):  # telemetry never fails a prediction
+            self._observe(rows, begin - batch[0].since, end - begin)
+        return scored, None if self._tracing is None else self._tracing.computed(begin, end, len(batch), rows)
 
     def _scored(self, batch: Sequence[Waiting]) -> "list[Scored | TaxiwayError]":
         """One result for the whole batch, or one for each request when they can't be answered together."""
-        begin = time.monotonic()
-        try:
-            whole = self._outcome([waiting.columns for waiting in batch])
-            if isinstance(whole, InvalidInput | VariantUnavailable) and len(batch) > 1:
-                # One of them is to blame; alone, each stands for itself.
-                return [self._outcome([waiting.columns]) for waiting in batch]
-            return [whole]
-        finally:
-            seconds = time.monotonic() - begin
-            self._batch_s += _SMOOTHING * (seconds - self._batch_s)
-            with suppress(Exception):  # telemetry never fails a prediction
-                self._observe(sum(waiting.rows for waiting in batch), begin - batch[0].since, seconds)
+        whole = self._outcome([waiting.columns for waiting in batch])
+        if isinstance(whole, InvalidInput | VariantUnavailable) and len(batch) > 1:
+            # One of them is to blame; alone, each stands for itself.
+            return [self._outcome([waiting.columns]) for waiting in batch]
+        return [whole]
 
     def _outcome(self, parts: Sequence[RequestColumns]) -> "Scored | TaxiwayError":
         try:

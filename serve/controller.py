@@ -1,4 +1,4 @@
-"""The controller of rollouts and experiments: one replica that hears of every answer, and moves traffic and aliases."""
+"""The controller: one replica that hears of every answer, moves traffic and aliases, and watches drift."""
 
 import logging
 import os
@@ -8,19 +8,23 @@ from functools import partial
 
 from ray import serve
 
+from serve.drift_watch import DriftWatch
 from serve.experimenter import Experimenter
 from serve.judge import Judgement
 from serve.keeper import Keeper
 from serve.notice import announce, announce_experiment
 from serve.reports import Report
 from serve.settings import EndpointSettings, ServeSettings
+from taxiway.drift.progress import Followed, VariantDrift
 from taxiway.errors import RegistryError, TaxiwayError
 from taxiway.predictions.outcomes import read_outcomes
 from taxiway.predictions.settings import PredictionLogSettings
-from taxiway.registry import Registry
+from taxiway.registry import Registry, model_name
 from taxiway.rollout.experiment_state import ExperimentState
 from taxiway.rollout.observations import Moments
+from taxiway.rollout.tally import Stream
 from taxiway.settings import home
+from taxiway.telemetry.drift import DriftMetrics
 from taxiway.telemetry.experiments import ExperimentMetrics
 from taxiway.telemetry.rollouts import RolloutMetrics
 
@@ -30,7 +34,7 @@ TICK_S = 1.0
 
 
 class RolloutController:
-    """Ray Serve keeps one of them; `serve.app` deploys it where an endpoint has a rollout or an experiment.
+    """Ray Serve keeps one of them; `serve.app` deploys it where an endpoint has a rollout, an experiment or drift.
 
     Its thread looks every second. What it must not forget lies in the registry and, of what was measured, in
     `${TAXIWAY_HOME}/rollouts`.
@@ -47,6 +51,12 @@ class RolloutController:
                 self._keepers[endpoint.name] = _keeper(registry, application, endpoint, settings.predictions)
             elif endpoint.experiment is not None and settings.predictions is not None:
                 self._keepers[endpoint.name] = _experimenter(registry, application, endpoint, settings.predictions)
+        drift_metrics = DriftMetrics()
+        self._drift = {
+            endpoint.name: _drift_watch(application, endpoint, drift_metrics)
+            for endpoint in settings.endpoints
+            if endpoint.drift
+        }
         self._away: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollouts", daemon=True)
@@ -56,6 +66,12 @@ class RolloutController:
         """What a replica has told."""
         for keeper in self._keepers.values():
             keeper.take(report)
+        for watch in self._drift.values():
+            watch.take(report, datetime.now(UTC))
+
+    def drift(self, endpoint: str) -> list[VariantDrift]:
+        """What is known of the drift of an endpoint that watches it."""
+        return self._drift[endpoint].found()
 
     def check_health(self) -> None:
         """Raises when nothing looks after the rollouts any more: Serve then replaces the replica."""
@@ -69,6 +85,8 @@ class RolloutController:
         while not self._stopping.wait(TICK_S):
             for name, keeper in self._keepers.items():
                 self._tick(name, keeper)
+            for name, watch in self._drift.items():
+                self._watch(name, watch)
 
     def _tick(self, name: str, keeper: Keeper | Experimenter) -> None:
         try:
@@ -81,6 +99,12 @@ class RolloutController:
         except Exception:  # noqa: BLE001 - the next tick looks again
             _log.exception("looking after the traffic of %s failed", name)
 
+    def _watch(self, name: str, watch: DriftWatch) -> None:
+        try:
+            watch.tick(datetime.now(UTC))
+        except Exception:  # noqa: BLE001 - the next tick looks again
+            _log.exception("watching the drift of %s failed", name)
+
     def _look(self, keeper: Keeper | Experimenter) -> None:
         now = datetime.now(UTC)
         if isinstance(keeper, Keeper):
@@ -91,6 +115,15 @@ class RolloutController:
             experiment = keeper.tick(now)
             if experiment is not None:
                 self._experiment_metrics.seen(experiment, keeper.readout)
+
+
+def _drift_watch(application: str, endpoint: EndpointSettings, metrics: DriftMetrics) -> DriftWatch:
+    models = {it.name: model_name(str(it.model)) for it in endpoint.all_variants if it.model is not None}
+
+    def seen(stream: Stream, followed: Followed) -> None:
+        metrics.seen(stream.endpoint, stream.variant, followed.state.windows[-1], followed.state.raised)
+
+    return DriftWatch(application, endpoint, models, seen, home() / "rollouts")
 
 
 def _keeper(

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 import grpc
 
 from serve.service import Caller, Decode, code_of, safe_message
+from serve.tracing import trace_of
 from taxiway import __version__
 from taxiway.errors import NotFound, TaxiwayError, Unavailable
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
@@ -150,7 +151,7 @@ class _Status:
 
 
 def _refuse(context: RpcContext, error: TaxiwayError) -> None:
-    trailing = [("taxiway-error", code_of(error))]
+    trailing = [("taxiway-error", code_of(error)), *_traced(error)]
     if isinstance(error, Unavailable):
         trailing.append(("grpc-retry-pushback-ms", str(_RETRY_AFTER_MS)))
     context.set_code(STATUS.get(error.status, grpc.StatusCode.INTERNAL))
@@ -170,7 +171,13 @@ def _served_by(response: InferResponse) -> list[tuple[str, str]]:
         ("taxiway-prediction-id", response.prediction_id),
         ("taxiway-model-version", response.model_version),
         ("taxiway-variant", response.variant),
+        *_traced(response),
     ]
+
+
+def _traced(answered: InferResponse | TaxiwayError) -> list[tuple[str, str]]:
+    kept = trace_of(answered)
+    return [] if kept is None else [("traceresponse", kept.response_header), ("taxiway-trace-id", kept.trace_id)]
 
 
 def _caller(context: RpcContext) -> Caller:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import orjson
 from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.http_protocol import Answer, Cancel, Header, HttpRequest, Respond
 from serve.service import Caller, Service, code_of, safe_message
+from serve.tracing import trace_of
 from taxiway import __version__
 from taxiway.errors import (
     Draining,
@@ -41,16 +43,20 @@ _NAMED_MODEL = re.compile(r"/(?:v1/models|v2/models|models|endpoints|predictions
 
 @dataclass(frozen=True)
 class Codec:
-    """One wire protocol: bytes to a request, a response to bytes. Errors are written by path (`error_form`)."""
+    """One wire protocol: bytes to a request, a response to bytes. Errors are written by path (`error_form`).
 
+    `name` is a label of metrics.
+    """
+
+    name: str
     decode: Callable[[bytes, Mapping[bytes, bytes], ModelInterface], InferRequest]
     encode: Callable[[InferRequest, InferResponse], tuple[bytes, tuple[Header, ...]]]
 
 
-OPEN_INFERENCE = Codec(open_inference.decode, open_inference.encode)
-TF_SERVING = Codec(tf_serving.decode, tf_serving.encode)
-MLFLOW = Codec(mlflow_scoring.decode, mlflow_scoring.encode)
-TORCHSERVE = Codec(torchserve.decode, torchserve.encode)
+OPEN_INFERENCE = Codec("open_inference", open_inference.decode, open_inference.encode)
+TF_SERVING = Codec("tf_serving", tf_serving.decode, tf_serving.encode)
+MLFLOW = Codec("mlflow", mlflow_scoring.decode, mlflow_scoring.encode)
+TORCHSERVE = Codec("torchserve", torchserve.decode, torchserve.encode)
 
 Handler = Callable[[HttpRequest, Respond], "Cancel | None"]
 
@@ -134,6 +140,7 @@ class HttpApplication:
                 respond(error_answer(outcome, request.path))
                 return
             try:
+                began = time.monotonic()
                 body, headers = codec.encode(call.request, outcome)
             except TaxiwayError as error:
                 respond(error_answer(error, request.path))
@@ -141,13 +148,14 @@ class HttpApplication:
                 _log.exception("encoding an answer of %s failed", endpoint.name)
                 respond(error_answer(TaxiwayError("internal error"), request.path))
             else:
+                self._service.metrics.phase(endpoint.name, outcome.variant, "encode", time.monotonic() - began)
                 respond(Answer(200, body, (*headers, *_answered_by(outcome))))
 
         def decode(interface: ModelInterface) -> InferRequest:
             body = self._decompressed(request) if b"content-encoding" in request.headers else request.body
             return codec.decode(body, request.headers, interface)
 
-        caller = Caller(request.headers, request.client)
+        caller = Caller(request.headers, request.client, protocol=codec.name)
         call = self._service.submit(endpoint, version, decode, caller, request.arrived, answered)
         return call.cancel
 
@@ -188,13 +196,13 @@ class HttpApplication:
         v2, model = f"/v2/models/{endpoint.name}{suffix}", f"/models/{endpoint.name}{slash_version}"
         gets = {
             v2: open_inference.model_metadata(interface, [slot.version for slot in endpoint.slots]),
-            f"{v2}/ready": open_inference.model_ready(endpoint.name, True),
             model: torchserve.describe(interface, True),
         }
         posts = {f"{v2}/infer": OPEN_INFERENCE, f"{model}/invocations": MLFLOW}
         routes = {path: Route(POST, partial(self._infer, codec, endpoint, version)) for path, codec in posts.items()}
         upload = Route(UPLOAD, partial(self._infer, TORCHSERVE, endpoint, version))
         routes[f"/predictions/{endpoint.name}{slash_version}"] = upload
+        routes[f"{v2}/ready"] = Route(GET, partial(self._model_ready, endpoint))
         return _constants(gets) | routes | self._tensorflow_routes(endpoint, interface, version, suffix)
 
     def _tensorflow_routes(
@@ -224,19 +232,34 @@ class HttpApplication:
 
     def _healthz(self, _: HttpRequest, respond: Respond) -> None:
         """As Serve's proxy answers it, so that KubeRay's probes work unchanged."""
-        draining = Answer(503, b"This node is being drained.", _TEXT)
-        respond(draining if self._service.draining else Answer(200, b"success", _TEXT))
+        if self._service.draining:
+            respond(Answer(503, b"This node is being drained.", _TEXT))
+        elif why := self._service.not_ready:
+            respond(Answer(503, why.encode(), _TEXT))
+        else:
+            respond(Answer(200, b"success", _TEXT))
 
     def _ready(self, _: HttpRequest, respond: Respond) -> None:
+        self._check_ready()
+        respond(Answer(200, open_inference.server_ready(True)))
+
+    def _model_ready(self, endpoint: Endpoint, _: HttpRequest, respond: Respond) -> None:
+        """While draining no model is ready here, though what has come is answered."""
         if self._service.draining:
             raise Draining("this replica is going away")
-        respond(Answer(200, open_inference.server_ready(True)))
+        respond(Answer(200, open_inference.model_ready(endpoint.name, True)))
 
     def _ping(self, _: HttpRequest, respond: Respond) -> None:
         """MLflow's clients look at the status, TorchServe's at the body too."""
+        self._check_ready()
+        respond(Answer(200, torchserve.ping()))
+
+    def _check_ready(self) -> None:
+        """Raises Unavailable while no new request should come here."""
         if self._service.draining:
             raise Draining("this replica is going away")
-        respond(Answer(200, torchserve.ping()))
+        if why := self._service.not_ready:
+            raise Unavailable(why)
 
     def _repository_index(self, request: HttpRequest, respond: Respond) -> None:
         only_ready = open_inference.wants_only_ready(request.body)
@@ -270,7 +293,16 @@ def _answered_by(response: InferResponse) -> tuple[Header, ...]:
         (VERSION_HEADER, response.model_version.encode()),
         (b"taxiway-variant", response.variant.encode()),
         (b"taxiway-prediction-id", response.prediction_id.encode()),
+        *_traced(response),
     )
+
+
+def _traced(answered: InferResponse | TaxiwayError) -> tuple[Header, ...]:
+    """Where the request leaves a trace: its id, and the span in the form of W3C's `traceresponse`."""
+    kept = trace_of(answered)
+    if kept is None:
+        return ()
+    return (b"traceresponse", kept.response_header.encode()), (b"taxiway-trace-id", kept.trace_id.encode())
 
 
 def error_answer(error: TaxiwayError, path: str = "") -> Answer:
@@ -280,6 +312,7 @@ def error_answer(error: TaxiwayError, path: str = "") -> Answer:
         (b"content-type", b"application/json"),
         (b"taxiway-error", code_of(error).encode()),
     )
+    headers += _traced(error)
     if isinstance(error, Unavailable):
         headers += (_RETRY,)
     return Answer(error.status, error_form.encode_error(path, shown), headers)

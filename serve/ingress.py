@@ -1,6 +1,7 @@
 """The ingress replica: loads the models of its endpoints and answers. A plain class; `serve.app` deploys it."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from serve.admin import admin_app
 from serve.administration import Administration
 from serve.asgi import FromAsgi
 from serve.batching import BatchRules
+from serve.drifting import DriftCounter
 from serve.endpoint import Endpoint
 from serve.feedback import feedback_routes
 from serve.freshness import Ask, FollowedViews, no_store
@@ -20,14 +22,19 @@ from serve.http_protocol import Bounds, Connections
 from serve.listener import Companion, Listener
 from serve.live import Live, OnLoop
 from serve.loading import Loader, Versions
+from serve.measured import timed, timed_reads
 from serve.people import people_routes
 from serve.port_claim import PortClaim, claim
+from serve.progress import progress_of
 from serve.recording import Recorder
-from serve.reports import Reporter, by_handle
+from serve.reports import Reporter, by_handle, drift_by_handle
+from serve.sampled import Sampler
 from serve.serve_loop import ServeLoop
 from serve.service import Service
 from serve.settings import ListenerSettings, LiveSettings, ServeSettings, VariantSettings
 from serve.shadowing import Shadowing
+from serve.status import Observed, StatusPages
+from serve.telemetry import open_telemetry
 from serve.to_asgi import ToAsgi
 from serve.variant import Slot, make_slot
 from taxiway.errors import ConfigError, TaxiwayError
@@ -70,15 +77,18 @@ class Ingress:
         self._settings = settings
         self._owner = f"the application {application!r} on {cluster}"
         self._claims: list[PortClaim] = []
+        self._load_s: dict[tuple[str, str], float] = {}
         self.metrics = ServingMetrics()
         self._predictions, self._truth = _logs(settings)
         self._log_metrics = _log_metrics(self._predictions, self._truth)
-        self._recorder = _recorder(self._predictions, controller)
-        self._shadowing = Shadowing(self.metrics, self._recorder)
+        self._drift = DriftCounter()
+        self._recorder = _recorder(self._predictions, controller, self._drift)
+        self._telemetry = open_telemetry(application, settings)
+        self._shadowing = Shadowing(self.metrics, self._recorder, self._telemetry.tracing)
         registry = Registry(settings.registry)
-        self._read_features, ask = _features(settings, self.metrics)
+        self._read_features, ask_freshness = _features(settings, self.metrics)
         as_of = settings.feature_store.online.as_of if settings.feature_store else None
-        self._freshness = FollowedViews(ask, self.metrics, as_of)
+        self._freshness = FollowedViews(ask_freshness, self.metrics, as_of)
         self._loader = Loader(settings, registry, handles or {}, self._read_features)
         limits = settings.limits
         self._endpoints = [Endpoint(endpoint, limits.timeout_s) for endpoint in settings.endpoints]
@@ -99,17 +109,32 @@ class Ingress:
             limits.queue_requests,
             self._recorder,
             self._freshness.status,
+            self._telemetry.tracing,
+            self._telemetry.request_log,
         )
         if self._recorder is not None and controller is not None:
-            self._recorder.tell = Reporter(by_handle(controller), self.service.endpoints, self.live)
+            self._recorder.tell = Reporter(by_handle(controller), self.service.endpoints, self.live, self._drift)
         admin = None
         if settings.admin.token is not None:
-            backend = Administration(application, registry, self.service, self.live, settings.predictions)
+            ask = drift_by_handle(controller)
+            backend = Administration(application, registry, self.service, self.live, settings.predictions, ask)
             admin = FromAsgi(admin_app(backend, settings.admin.token))
-        routes = {**people_routes(self.service, admin), **self._feedback_routes()}
+        self._sampler = Sampler(self.metrics, self.service, settings, self._load_s, self._recorder)
+        status = self._status_routes(application, registry, controller)
+        routes = {**people_routes(self.service, admin), **status, **self._feedback_routes()}
         self.http = HttpApplication(application, self.service, limits.body_bytes, routes)
         self._listener: Listener | None = None
         self._serve_loop: ServeLoop | None = None
+
+    def _status_routes(self, application: str, registry: Registry, controller: Any) -> Mapping[str, Route]:
+        """None where nobody may see the status: it is not for everybody, and there is no token."""
+        settings = self._settings
+        if not settings.status_page and settings.admin.token is None:
+            return {}
+        views, recent = self._freshness.status, self.metrics.recent
+        observed = Observed(application, self.service, self.live, recent, views, started=time.monotonic())
+        ask = progress_of(registry, application, self._endpoints, drift_by_handle(controller))
+        return StatusPages(observed, ask, None if settings.status_page else settings.admin.token).routes()
 
     def _feedback_routes(self) -> Mapping[str, Route]:
         if self._log_metrics is None:
@@ -118,6 +143,7 @@ class Ingress:
 
     def _flush(self) -> None:
         """Hands what was counted to Ray."""
+        self._sampler.look()
         self.metrics.flush()
         if self._log_metrics is not None:
             self._log_metrics.flush()
@@ -209,11 +235,14 @@ class Ingress:
         self._remember()
 
     def _begin_to_record(self) -> None:
+        self._telemetry.start()
         if self._recorder is not None:
             self._recorder.start()
 
     def _remember(self) -> None:
         """Nothing is answered any more: what was counted is told, what was logged is written."""
+        self._sampler.look(now=True)
+        self.metrics.flush(now=True)
         if self._recorder is not None:
             self._recorder.stop()
         for log in (self._predictions, self._truth):
@@ -221,18 +250,22 @@ class Ingress:
                 log.close()
         if self._log_metrics is not None:
             self._log_metrics.flush(now=True)
+        self._telemetry.stop()
 
     def _slot(self, endpoint: Endpoint, variant: VariantSettings, versions: Versions) -> Slot:
         limits = self._settings.limits
         observe_node = partial(self.metrics.node, endpoint.name, variant.name)
+        observe_phase = partial(self.metrics.phase, endpoint.name, variant.name)
+        began = time.monotonic()
         loaded = self._loader.load(endpoint.name, variant, versions, observe_node)
+        self._load_s[endpoint.name, variant.name] = time.monotonic() - began
         self._freshness.add(loaded.features)
         rules = BatchRules(limits.batch_rows, limits.batch_bytes, limits.queue_rows, variant.batch_wait_s)
-        return make_slot(
+        slot = make_slot(
             endpoint.name,
             variant.name,
-            loaded,
-            self._read_features,
+            timed(loaded, observe_phase),
+            timed_reads(self._read_features, observe_phase, self.metrics.features_missing),
             self._settings.feature_store.online.on_failure if self._settings.feature_store else "refuse",
             rules,
             replace(rules, queue_rows=endpoint.settings.shadow.queue_rows, wait_s=0.0),
@@ -240,7 +273,11 @@ class Ingress:
             partial(self.metrics.batch, endpoint.name, variant.name),
             self._shadowing.executor,
             self._recorder,
+            self._telemetry.tracing,
         )
+        if endpoint.settings.drift is not None and loaded.reference is not None:
+            self._drift.follow(slot.stream, loaded.reference, endpoint.settings.drift.max_rows_per_s)
+        return slot
 
 
 def _logs(settings: ServeSettings) -> tuple[PredictionLog | None, GroundTruthLog | None]:
@@ -255,11 +292,11 @@ def _log_metrics(predictions: PredictionLog | None, truth: GroundTruthLog | None
     return PredictionLogMetrics(predictions.statistics, truth.statistics)
 
 
-def _recorder(predictions: PredictionLog | None, controller: Any) -> Recorder | None:
+def _recorder(predictions: PredictionLog | None, controller: Any, drift: DriftCounter) -> Recorder | None:
     """None where nobody wants to know: then a request pays nothing for it."""
     if predictions is None and controller is None:
         return None
-    return Recorder(predictions.add if predictions else None)
+    return Recorder(predictions.add if predictions else None, drift=drift)
 
 
 def _features(settings: ServeSettings, metrics: ServingMetrics) -> tuple[ReadFeatures, Ask]:

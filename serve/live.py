@@ -105,6 +105,10 @@ class Live:
         """Looks at the registry now."""
         self._wake.set()
 
+    def is_loading(self, endpoint: str, variant: str) -> bool:
+        """Whether a newer version is being loaded beside the one that answers."""
+        return (endpoint, variant) in self._loading
+
     def stop(self) -> None:
         self._stopping = True
         self._wake.set()

@@ -14,6 +14,7 @@ from taxiway.feature_binding import FeatureBinding
 from taxiway.flavors.inputs import empty_values
 from taxiway.graph import GraphPredictor, GraphSettings, Observe, plan, version_of
 from taxiway.package import ModelPackage
+from taxiway.profile import Profile
 from taxiway.registry import ModelVersion, Registry
 from taxiway.scoring import Predictor, ReadFeatures
 from taxiway.signature import Array, Column, Columns, Signature
@@ -36,7 +37,8 @@ _NODE_PATIENCE_S = 0.1
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that has answered once. `threads` is 0 when it runs on the event loop."""
+    """A model that has answered once. `threads` is 0 when it runs on the event loop, `reference` is what drift compares
+    with, None of a graph and where nobody took it."""
 
     versions: Versions
     version: str
@@ -45,6 +47,7 @@ class Loaded:
     features: FeatureBinding | None
     predictor: Predictor
     threads: int
+    reference: Profile | None
 
     @property
     def inputs(self) -> tuple[Column, ...]:
@@ -105,8 +108,16 @@ class Loader:
             if variant.placement == "dedicated"
             else _threads(variant, model.predictor, package.model_columns)
         )
-        version = versions[PLAIN].version
-        return Loaded(versions, version, package.flavor, package.signature, package.features, model.predictor, threads)
+        return Loaded(
+            versions,
+            versions[PLAIN].version,
+            package.flavor,
+            package.signature,
+            package.features,
+            model.predictor,
+            threads,
+            package.reference_profile,
+        )
 
     def _graph(
         self, where: str, variant: VariantSettings, graph: GraphSettings, versions: Versions, observe_node: Observe
@@ -135,7 +146,7 @@ class Loader:
         )
         batches = _REMOTE_BATCHES if planned.blocks else _threads(variant, predictor, planned.model_columns)
         version = version_of({name: found.version for name, found in versions.items()})
-        return Loaded(versions, version, "graph", planned.signature, planned.features, predictor, batches)
+        return Loaded(versions, version, "graph", planned.signature, planned.features, predictor, batches, None)
 
     def _model(
         self, where: str, placement: str, run: RunSettings, version: ModelVersion, patience_s: float | None

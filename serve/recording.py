@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from serve.batching import Waiting
+from serve.drifting import DriftCounter
 from taxiway.errors import TaxiwayError
 from taxiway.predictions.record import LoggedBatch, Source
 from taxiway.rollout.tally import Numbers, Stream, grown, of_answers, of_differences, of_requests
@@ -46,10 +47,17 @@ class Recorder:
     Args:
         log: takes batches; None without a prediction log.
         tell: told every second of all that was counted since the start; may be set until `start`.
+        drift: gets the rows of live answers; None where no endpoint watches its drift.
     """
 
-    def __init__(self, log: Log | None = None, tell: Tell | None = None, tell_every_s: float = 1.0) -> None:
-        self._log_batch, self.tell, self._tell_every_s = log, tell, tell_every_s
+    def __init__(
+        self,
+        log: Log | None = None,
+        tell: Tell | None = None,
+        tell_every_s: float = 1.0,
+        drift: DriftCounter | None = None,
+    ) -> None:
+        self._log_batch, self.tell, self._tell_every_s, self._drift = log, tell, tell_every_s, drift
         # Filled on the event loop while a thread empties them: both ends of a deque are safe.
         self._notes: deque[_Note] = deque()
         self._requests: deque[tuple[Stream, str, float]] = deque()
@@ -129,6 +137,8 @@ class Recorder:
         self._add(stream, of_answers(answered.inputs, answered.outputs))
         if answered.live:
             self._add(stream, of_differences(answered.live, answered.outputs))
+        if self._drift is not None and source.kind == "live":
+            self._drift.add(stream, answered.inputs, answered.outputs)
         if self._log_batch is not None:
             self._log_batch(answered.logged(source))
 
@@ -146,6 +156,7 @@ class _Answered:
     Args:
         ids: one for each request, and likewise `rows`, `arrived_s` (since 1970) and `latency_ms`.
         live: for a shadow, what was answered to the same rows; empty where no row has both.
+        trace_ids: of each request that leaves a trace, else None.
     """
 
     inputs: Columns
@@ -155,9 +166,13 @@ class _Answered:
     rows: Sequence[int]
     arrived_s: Sequence[float]
     latency_ms: Sequence[float]
+    trace_ids: Sequence[str | None]
 
     def logged(self, source: Source) -> LoggedBatch:
-        return LoggedBatch(source, self.inputs, self.outputs, self.ids, self.rows, self.arrived_s, self.latency_ms)
+        batch = LoggedBatch(source, self.inputs, self.outputs, self.ids, self.rows, self.arrived_s, self.latency_ms)
+        if any(self.trace_ids):
+            batch.trace_ids = self.trace_ids
+        return batch
 
 
 def _taken(waiting: deque[T]) -> Iterator[T]:
@@ -202,6 +217,7 @@ def _part(batch: Sequence[Waiting], scored: Scored, now: float) -> _Answered | N
         [waiting.rows for waiting in answered],
         [waiting.since + offset for waiting in answered],
         [1_000 * (now - waiting.since) for waiting in answered],
+        [waiting.trace_id for waiting in answered],
     )
 
 
@@ -216,6 +232,7 @@ def _together(parts: Sequence[_Answered]) -> _Answered:
         [it for part in parts for it in part.rows],
         [it for part in parts for it in part.arrived_s],
         [it for part in parts for it in part.latency_ms],
+        [it for part in parts for it in part.trace_ids],
     )
 
 

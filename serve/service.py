@@ -11,7 +11,9 @@ from serve.batching import Outputs, Waiting
 from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.prediction_id import new_prediction_id
 from serve.recording import Recorder
+from serve.request_log import RequestLine, RequestLog
 from serve.shadowing import Shadowing
+from serve.tracing import Kept, RequestNote, TracedResponse, Tracing, is_ours, mark
 from serve.variant import Slot
 from serve.workload import Workload
 from taxiway.errors import InvalidInput, MalformedRequest, ModelFailed, NotFound, Overloaded, TaxiwayError
@@ -31,7 +33,7 @@ def _nobody(_: "InferResponse | TaxiwayError") -> None:
 class Call:
     """One inference on its way. `cancel` when nobody waits for it any more."""
 
-    __slots__ = ("_service", "_waiting", "answered", "endpoint", "request", "slot", "started")
+    __slots__ = ("_service", "_waiting", "answered", "caller", "endpoint", "request", "slot", "started")
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Call:
         endpoint: Endpoint,
         slot: Slot,
         request: InferRequest,
+        caller: "Caller",
         started: float,
         answered: Answered,
     ) -> None:
@@ -47,6 +50,7 @@ class Call:
         self.endpoint = endpoint
         self.slot = slot
         self.request = request
+        self.caller = caller
         self.started = started
         self.answered = answered
 
@@ -57,38 +61,70 @@ class Call:
         if self._waiting is not None and self._waiting.done is not None:
             self._waiting.cancel()
             self.answered = _nobody
-            self._service.finished(self, "cancelled")
+            self._service.finished(self, "cancelled", self._kept(failed=False))
+
+    @property
+    def queued(self) -> float | None:
+        """When it began to wait for its batch, as of `time.monotonic()`."""
+        return None if self._waiting is None else self._waiting.since
+
+    def _kept(self, failed: bool) -> Kept | None:
+        tracing = self._service.tracing
+        if tracing is None:
+            return None
+        return tracing.keep(self.caller.headers, failed, time.monotonic() - self.started)
 
     def _done(self, outcome: "Outputs | TaxiwayError") -> None:
         # Whoever is told holds this call: without the cycle both go at once, and not with the garbage collector.
         answered, self.answered = self.answered, _nobody
         if isinstance(outcome, TaxiwayError):
-            self._service.finished(self, code_of(outcome))
+            kept = self._kept(is_ours(outcome))
+            if kept is not None:
+                mark(outcome, kept)
+            self._service.finished(self, code_of(outcome), kept, is_ours(outcome))
             answered(outcome)
             return
         wanted = self.request.outputs
         prediction_id = new_prediction_id()
+        tracing = self._service.tracing  # not by `_kept`: this is the hot path
+        kept = None if tracing is None else tracing.keep(self.caller.headers, False, time.monotonic() - self.started)
         if self._waiting is not None:
             self._waiting.prediction_id = prediction_id
-        response = InferResponse(
+            if kept is not None:
+                self._waiting.trace_id = kept.trace_id
+        about = (
             self.endpoint.name,
             self.slot.version,
             self.slot.variant,
             prediction_id,
             outcome if wanted is None else {name: outcome[name] for name in wanted},
         )
-        answered(response)
-        self._service.finished(self, "ok")
-        self._service.copy_to_shadows(self, outcome, prediction_id)
+        answered(InferResponse(*about) if kept is None else TracedResponse(*about, kept))
+        self._service.finished(self, "ok", kept, prediction_id=prediction_id)
+        self._service.copy_to_shadows(self, outcome, prediction_id, kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: what routing may look at, and the budget that the transport names."""
+    """Who asks: what routing may look at, the budget that the transport names, the protocol (HTTP names its own)."""
 
     headers: Mapping[bytes, bytes]
     address: str
     timeout_s: float | None = None
+    protocol: str = "grpc"
+
+
+@dataclass(slots=True)
+class _Ended:
+    """What is told of a request at its end, whatever became of it."""
+
+    endpoint: str
+    variant: str
+    version: str
+    code: str
+    failed: bool
+    started: float
+    now: float
 
 
 class Service:
@@ -96,6 +132,7 @@ class Service:
 
     Args:
         feature_views: how fresh they are, for the status.
+        tracing: None where no request is traced; `request_log` likewise.
     """
 
     def __init__(
@@ -106,12 +143,16 @@ class Service:
         queue_requests: int,
         recorder: Recorder | None,
         feature_views: Callable[[], Mapping[str, Any]] = dict,
+        tracing: Tracing | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
         self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self.metrics = metrics
         self._shadowing = shadowing
         self._recorder = recorder
         self._feature_views = feature_views
+        self.tracing = tracing
+        self._request_log = request_log
         self._queue_requests = queue_requests
         self.workload = Workload(self.endpoints)
         self.draining = False
@@ -120,6 +161,16 @@ class Service:
     def ongoing(self) -> int:
         """Requests between arrival and answer."""
         return self.workload.ongoing
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no new request should come here; None when all endpoints can answer."""
+        if self.draining:
+            return "this replica is going away"
+        for endpoint in self.endpoints.values():
+            if endpoint.baseline_variant.slot is None:
+                return f"{endpoint.name}: no model is loaded yet"
+        return None
 
     def names(self) -> list[str]:
         return list(self.endpoints)
@@ -175,11 +226,11 @@ class Service:
             self.check_room()
             slot, request = _route(endpoint, version, decode, caller)
             variant = slot.variant
-            call = Call(self, endpoint, slot, request, started, answered)
+            call = Call(self, endpoint, slot, request, caller, started, answered)
             budgets = (endpoint.timeout_s, request.timeout_s, caller.timeout_s, _header_timeout_s(caller.headers))
             call.submit(started + min(budget for budget in budgets if budget is not None))
         except TaxiwayError as error:
-            self.metrics.request(endpoint.name, variant, code_of(error), time.monotonic() - started)
+            self._refused(endpoint, variant, error, caller, started)
             raise
         self.workload.began(started)
         return call
@@ -215,18 +266,66 @@ class Service:
             "feature_views": self._feature_views(),
         }
 
-    def finished(self, call: Call, code: str) -> None:
+    def finished(
+        self, call: Call, code: str, kept: Kept | None, failed: bool = False, prediction_id: str | None = None
+    ) -> None:
         now = time.monotonic()
         self.workload.ended(call.endpoint.name, call.started, now)
-        self.metrics.request(call.endpoint.name, call.slot.variant, code, now - call.started)
+        self.metrics.request(call.endpoint.name, call.slot.variant, code, now - call.started, call.caller.protocol)
         if self._recorder is not None:
             self._recorder.request(call.slot.stream, code, now - call.started)
+        if self.tracing is not None and self.tracing.latencies is not None:
+            context = None if kept is None else kept.context
+            self.tracing.latencies.observe(call.endpoint.name, call.slot.variant, now - call.started, context)
+        logged = self._request_log is not None and self._request_log.wants()
+        if kept is None and not logged:
+            return
+        ended = _Ended(call.endpoint.name, call.slot.variant, call.slot.version, code, failed, call.started, now)
+        self._tell(ended, call.caller, kept, logged, call, prediction_id)
 
-    def copy_to_shadows(self, call: Call, outputs: Outputs, prediction_id: str) -> None:
+    def _refused(self, endpoint: Endpoint, variant: str, error: TaxiwayError, caller: Caller, started: float) -> None:
+        """A request has ended before it was one of a variant's."""
+        now, failed = time.monotonic(), is_ours(error)
+        kept: Kept | None = None
+        self.metrics.request(endpoint.name, variant, code_of(error), now - started, caller.protocol)
+        if self.tracing is not None:
+            kept = self.tracing.keep(caller.headers, failed, now - started)
+            if kept is not None:
+                mark(error, kept)
+        logged = self._request_log is not None and self._request_log.wants()
+        if kept is not None or logged:
+            ended = _Ended(endpoint.name, variant, "-", code_of(error), failed, started, now)
+            self._tell(ended, caller, kept, logged)
+
+    def _tell(
+        self,
+        ended: "_Ended",
+        caller: Caller,
+        kept: Kept | None,
+        logged: bool,
+        call: Call | None = None,
+        prediction_id: str | None = None,
+    ) -> None:
+        """Notes a request for its trace and for the log of requests."""
+        rows = 0 if call is None else call.request.rows
+        about = (ended.endpoint, ended.variant, ended.version, ended.code)
+        if self.tracing is not None and kept is not None:
+            queued, batch = (None, None) if call is None else (call.queued, call.slot.live.handing_out)
+            times = ended.started, queued, ended.now
+            self.tracing.request(
+                RequestNote(kept, *about, ended.failed, caller.protocol, rows, *times, prediction_id, batch)
+            )
+        if self._request_log is not None and logged:
+            seconds = ended.now - ended.started
+            self._request_log.note(
+                RequestLine(*about, caller.protocol, rows, seconds, caller.address, caller.headers, prediction_id, kept)
+            )
+
+    def copy_to_shadows(self, call: Call, outputs: Outputs, prediction_id: str, kept: Kept | None) -> None:
         """After the answer: it is sent already, and nothing that happens here can change it."""
         with suppress(Exception):
             for slot in call.endpoint.shadows(call.slot.variant):
-                self._shadowing.copy(call.endpoint, slot, call.request, outputs, prediction_id)
+                self._shadowing.copy(call.endpoint, slot, call.request, outputs, prediction_id, kept)
 
 
 def _route(endpoint: Endpoint, version: str | None, decode: Decode, caller: Caller) -> tuple[Slot, InferRequest]:

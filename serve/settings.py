@@ -4,11 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from taxiway.drift.settings import DriftSettings
 from taxiway.graph import GraphSettings
 from taxiway.predictions.settings import PredictionLogSettings
 from taxiway.rollout.experiment import ExperimentSettings, ValueMetric
 from taxiway.rollout.plan import RolloutSettings
 from taxiway.settings import FeatureStoreSettings, FileSettings, RegistrySettings, Settings
+from taxiway.slo import SloSettings
+from taxiway.telemetry.settings import LogSettings, TracingSettings
 from taxiway.traffic import TrafficSettings, check
 
 Name = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -165,6 +168,12 @@ class EndpointSettings(RunSettings):
     experiment: ExperimentSettings | None = Field(
         default=None, description="which variant is the best; instead of a rollout"
     )
+    slo: SloSettings | None = Field(
+        default=None, description="what is promised; the status page shows what is left of it"
+    )
+    drift: DriftSettings | None = Field(
+        default=None, description="watch whether live rows and answers still look like the reference profile"
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> "EndpointSettings":
@@ -206,6 +215,15 @@ class EndpointSettings(RunSettings):
             raise ValueError(f"endpoint {self.name!r}: experiment.{error}") from error
         return self
 
+    @model_validator(mode="after")
+    def _can_drift(self) -> "EndpointSettings":
+        if self.drift is not None and all(variant.graph is not None for variant in self.all_variants):
+            raise ValueError(
+                f"endpoint {self.name!r}: drift compares with the reference profile of a model's package, and a graph "
+                "has none; give the endpoint a model, or leave the key out"
+            )
+        return self
+
     @property
     def all_variants(self) -> tuple[VariantSettings, ...]:
         """The variants; of an endpoint with one model that one, named by its alias or version."""
@@ -220,6 +238,13 @@ class AdminSettings(Settings):
     """Calls that change what is served; there are none without a token."""
 
     token: str | None = Field(default=None, min_length=16, description="the bearer token that admin calls must bring")
+
+
+class CostSettings(Settings):
+    """What the computing costs, in any currency, for the metric `taxiway_cost_total`."""
+
+    cpu_second: float = Field(default=0.0, ge=0, description="of CPU time that was used")
+    gpu_second: float = Field(default=0.0, ge=0, description="of a whole GPU that was held")
 
 
 class ServeSettings(FileSettings):
@@ -237,6 +262,14 @@ class ServeSettings(FileSettings):
     admin: AdminSettings = AdminSettings()
     predictions: PredictionLogSettings | None = Field(
         default=None, description="the log of what was answered, and where ground truth is kept; null: neither"
+    )
+    tracing: TracingSettings | None = Field(
+        default=None, description="spans by OTLP, where the variables OTEL_EXPORTER_OTLP_… say; null: none"
+    )
+    logs: LogSettings = LogSettings()
+    cost: CostSettings = CostSettings()
+    status_page: bool = Field(
+        default=False, description="/status and /status.json for everybody; without it they need the admin token"
     )
     poll_s: float = Field(default=1.0, gt=0, description="how often replicas look for moved aliases and new weights")
 

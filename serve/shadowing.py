@@ -9,6 +9,7 @@ from functools import partial
 from serve.batching import Outputs
 from serve.endpoint import Endpoint
 from serve.recording import Recorder
+from serve.tracing import Kept, Tracing
 from serve.variant import Slot
 from taxiway.errors import DeadlineExceeded, Overloaded, TaxiwayError
 from taxiway.inference import InferRequest
@@ -21,33 +22,48 @@ _NICENESS = 15
 class Shadowing:
     """Sends copies and compares what comes back; counts what it had to drop."""
 
-    def __init__(self, metrics: ServingMetrics, recorder: Recorder | None) -> None:
+    def __init__(self, metrics: ServingMetrics, recorder: Recorder | None, tracing: Tracing | None = None) -> None:
         self._metrics = metrics
         self._recorder = recorder
+        self._tracing = tracing
         self.executor = ThreadPoolExecutor(1, "shadows", initializer=_be_nice)
 
-    def copy(self, endpoint: Endpoint, slot: Slot, request: InferRequest, outputs: Outputs, prediction_id: str) -> None:
+    def copy(
+        self,
+        endpoint: Endpoint,
+        slot: Slot,
+        request: InferRequest,
+        outputs: Outputs,
+        prediction_id: str,
+        kept: Kept | None = None,
+    ) -> None:
         """Queues a copy for a shadow that takes the same columns, or more than the request brings.
 
         Args:
             outputs: what was answered, as `prediction_id`.
+            kept: where the request leaves a trace.
         """
         columns = {name: values for name, values in request.columns.items() if name in slot.inputs}
         now = time.monotonic()
-        compare = partial(self._compare, slot, now, outputs)
+        compare = partial(self._compare, slot, now, outputs, kept)
         try:
             waiting = slot.shadow.submit(columns, request.rows, now + endpoint.settings.shadow.timeout_s, compare)
             waiting.prediction_id, waiting.live = prediction_id, outputs
+            waiting.trace_id = None if kept is None else kept.trace_id
         except Overloaded:
             self._metrics.shadow(endpoint.name, slot.variant, "dropped")
 
-    def _compare(self, slot: Slot, since: float, live: Outputs, outcome: "Outputs | TaxiwayError") -> None:
+    def _compare(
+        self, slot: Slot, since: float, live: Outputs, kept: Kept | None, outcome: "Outputs | TaxiwayError"
+    ) -> None:
         endpoint, variant = slot.stream.endpoint, slot.variant
         # A copy that waited too long says nothing of the model: copies give way to everything else.
         late = isinstance(outcome, DeadlineExceeded)
         code = "late" if late else outcome.code if isinstance(outcome, TaxiwayError) else "ok"
         if self._recorder is not None:
             self._recorder.request(slot.shadow_stream, code, time.monotonic() - since)
+        if self._tracing is not None and kept is not None:
+            self._tracing.copied(kept, slot.shadow_stream, code, since, slot.shadow.handing_out)
         if isinstance(outcome, TaxiwayError):
             self._metrics.shadow(endpoint, variant, "late" if late else "failed")
             return

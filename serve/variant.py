@@ -8,6 +8,7 @@ from functools import partial
 from serve.batching import BatchRules, Gatherer, Record
 from serve.loading import Loaded, Versions
 from serve.recording import Recorder, stream_of
+from serve.tracing import Tracing
 from taxiway.feature_binding import OnMissing
 from taxiway.inference import ModelInterface
 from taxiway.predictions.record import Source
@@ -64,11 +65,15 @@ def make_slot(
     observe: ObserveBatch,
     shadow_executor: Executor,
     recorder: Recorder | None,
+    tracing: Tracing | None = None,
 ) -> Slot:
     """The slot of a model that has been loaded and warmed up."""
+    predictor = loaded.predictor
+    if tracing is not None:
+        predictor, read_features = tracing.predictor(predictor), tracing.timed("features", read_features)
 
     def answer(columns: Columns) -> Scored:
-        return score(columns, loaded.signature, loaded.features, read_features, loaded.predictor, on_failure)
+        return score(columns, loaded.signature, loaded.features, read_features, predictor, on_failure)
 
     inputs = {column.name: column for column in loaded.inputs}
     interface = ModelInterface(endpoint, loaded.version, loaded.platform, inputs, loaded.signature.outputs, max_rows)
@@ -82,10 +87,16 @@ def make_slot(
         outputs={column.name: column for column in loaded.signature.outputs},
     )
     copies = replace(source, kind="shadow")
-    live = Gatherer(answer, inputs, rules, observe, executor, max(threads, 1), _recording(recorder, source))
+    live = Gatherer(answer, inputs, rules, observe, executor, max(threads, 1), _recording(recorder, source), tracing)
     # A shadow never computes on the loop and never shares a batch with live requests.
     shadow = Gatherer(
-        answer, inputs, shadow_rules, lambda *_: None, shadow_executor, record=_recording(recorder, copies)
+        answer,
+        inputs,
+        shadow_rules,
+        lambda *_: None,
+        shadow_executor,
+        record=_recording(recorder, copies),
+        tracing=tracing,
     )
     return Slot(variant, loaded.versions, interface, live, shadow, stream_of(source), stream_of(copies))
 

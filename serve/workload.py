@@ -5,9 +5,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 
-WINDOW_S = 10.0
-"""What a latency is about: the requests of the last seconds."""
-REPORT_EVERY_S = 2.0
+from taxiway.autoscaling import WINDOW_S
 
 ONGOING = "ongoing"
 P99_MS = "p99_ms/"

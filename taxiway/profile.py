@@ -1,8 +1,8 @@
-"""The reference profile: what a model's columns held, in bins into which later rows are counted, and how far two
-such counts lie apart.
+"""The reference profile: what a model's columns held, in bins into which later rows are counted.
 
 The bins come from the reference window alone. `count` puts the rows of a current window into the same bins, and
 profiles with the same bins merge whatever the order, so that many workers can count one window.
+`taxiway.drift` compares them.
 """
 
 import math
@@ -10,7 +10,6 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -247,100 +246,12 @@ def merge(left: Profile, right: Profile) -> Profile:
     )
 
 
-@dataclass(frozen=True)
-class Distance:
-    """How far a column of the current window lies from the reference; rows are those with a value.
-
-    `psi_by_chance` is what the index comes to on average without any drift. The distances are None where one of
-    the windows has no value or the column is opaque; `kolmogorov_smirnov` is for numbers only.
-    """
-
-    group: Group
-    column: str
-    reference_rows: int
-    current_rows: int
-    missing_difference: float | None
-    psi: float | None = None
-    psi_by_chance: float | None = None
-    jensen_shannon: float | None = None
-    kolmogorov_smirnov: float | None = None
-
-
-def distances(reference: Profile, current: Profile) -> tuple[Distance, ...]:
-    """The distance of every column.
+def pairs(left: ColumnProfiles, right: ColumnProfiles) -> list[tuple[str, ColumnProfile, ColumnProfile]]:
+    """The columns of two profiles.
 
     Raises:
-        JobError: the bins differ.
+        JobError: their names or bins differ.
     """
-    return tuple(
-        _distance(group, name, before, after)
-        for group, columns in reference.groups.items()
-        for name, before, after in _pairs(columns, current.groups[group])
-    )
-
-
-def population_stability_index(reference: Sequence[int], current: Sequence[int]) -> float:
-    """The sum of (c - r) ln(c / r) over the bins' shares c and r (Siddiqi, "Credit Risk Scorecards", 2006).
-
-    Where only one of the two counts is 0, half a row stands for it.
-    """
-    left, right = np.asarray(reference, np.float64), np.asarray(current, np.float64)
-    used = (left > 0) | (right > 0)
-    before, after = np.maximum(left[used], 0.5) / left.sum(), np.maximum(right[used], 0.5) / right.sum()
-    return float(((after - before) * np.log(after / before)).sum())
-
-
-def psi_by_chance(reference: Sequence[int], current: Sequence[int]) -> float:
-    """The mean of the index when both windows come from one distribution: (bins - 1) (1 / rows + 1 / rows).
-
-    Yurdakul and Naranjo, "Statistical properties of the population stability index", 2020.
-    """
-    used = sum(1 for one, another in zip(reference, current, strict=True) if one or another)
-    return (used - 1) * (1 / sum(reference) + 1 / sum(current))
-
-
-def jensen_shannon_distance(reference: Sequence[int], current: Sequence[int]) -> float:
-    """The root of the Jensen-Shannon divergence in bits, between 0 and 1 (Endres and Schindelin 2003)."""
-    before, after = _shares(reference), _shares(current)
-    middle = (before + after) / 2
-    divergence = sum(
-        float((part[part > 0] * np.log2(part[part > 0] / middle[part > 0])).sum()) for part in (before, after)
-    )
-    return math.sqrt(min(max(divergence / 2, 0.0), 1.0))
-
-
-def kolmogorov_smirnov_statistic(reference: Sequence[int], current: Sequence[int]) -> float:
-    """The largest difference of the two cumulated shares at the bins' edges; between them it may be larger."""
-    return float(np.abs(np.cumsum(_shares(reference)) - np.cumsum(_shares(current))).max())
-
-
-def _distance(group: Group, name: str, reference: ColumnProfile, current: ColumnProfile) -> Distance:
-    before, after = reference.missing_share, current.missing_share
-    missing = None if before is None or after is None else after - before
-    rows = reference.present, current.present
-    if isinstance(reference, OpaqueProfile) or isinstance(current, OpaqueProfile) or not all(rows):
-        return Distance(group, name, *rows, missing)
-    bins = reference.bins, _aligned(reference, current)
-    return Distance(
-        group,
-        name,
-        *rows,
-        missing,
-        psi=population_stability_index(*bins),
-        psi_by_chance=psi_by_chance(*bins),
-        jensen_shannon=jensen_shannon_distance(*bins),
-        kolmogorov_smirnov=kolmogorov_smirnov_statistic(*bins) if reference.kind == "number" else None,
-    )
-
-
-def _aligned(reference: NumberProfile | CategoryProfile, current: NumberProfile | CategoryProfile) -> tuple[int, ...]:
-    """The current counts in the reference's order of categories."""
-    if isinstance(reference, CategoryProfile) and isinstance(current, CategoryProfile):
-        return (*(current.counts[name] for name in reference.counts), current.other)
-    return current.bins
-
-
-def _pairs(left: ColumnProfiles, right: ColumnProfiles) -> list[tuple[str, ColumnProfile, ColumnProfile]]:
     if left.keys() != right.keys():
         names = ", ".join(sorted(left.keys() ^ right.keys()))
         raise JobError(f"only one of the two profiles has {names}; count both windows with one reference")
@@ -351,7 +262,7 @@ def _pairs(left: ColumnProfiles, right: ColumnProfiles) -> list[tuple[str, Colum
 
 
 def _merged(left: ColumnProfiles, right: ColumnProfiles) -> ColumnProfiles:
-    return {name: one.merged(another) for name, one, another in _pairs(left, right)}
+    return {name: one.merged(another) for name, one, another in pairs(left, right)}
 
 
 def _reference(column: Column, columns: Columns, bins: int, categories: int) -> ColumnProfile:
@@ -525,9 +436,3 @@ def _merged_moments(left: NumberProfile, right: NumberProfile) -> dict[str, Numb
 
 def _within(mean: float, low: Number, high: Number) -> float:
     return min(max(mean, float(low)), float(high))
-
-
-def _shares(counts: Sequence[int]) -> NDArray[np.float64]:
-    found = np.asarray(counts, np.float64)
-    shares: NDArray[np.float64] = found / found.sum()
-    return shares

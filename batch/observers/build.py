@@ -11,8 +11,10 @@ from batch.observers.report import Report
 from batch.observers.reporting import Reporting, Sink
 from batch.observers.settings import MlflowSettings
 from batch.observers.text import summary
+from batch.observers.tracing import Tracing
 from batch.settings import ScoreSettings
 from taxiway.settings import RegistrySettings
+from taxiway.telemetry.job_trace import begin_job
 
 
 def observers(settings: ScoreSettings, stream: TextIO) -> Observers:
@@ -29,6 +31,9 @@ def observers(settings: ScoreSettings, stream: TextIO) -> Observers:
     listening: list[Observer] = [LiveProgress(display), RayMetrics(), Reporting(sinks)]
     if settings.pushgateway is not None:
         listening.append(Pushgateway(settings.pushgateway, settings.output, time.time()))
+    began_s = time.time()
+    if (job := begin_job("batch", began_s)) is not None:
+        listening.append(Tracing(job, began_s))
     return Observers(listening)
 
 

@@ -192,6 +192,7 @@ def correlation(tally: Tally, output: str) -> float | None:
     return float(covariance / np.sqrt(spread)) if spread > 1e-24 else None
 
 
+@np.errstate(over="ignore")
 def _numeric_difference(prefix: str, live: NDArray[np.float64], shadow: NDArray[np.float64]) -> dict[str, float]:
     apart = np.abs(live - shadow).reshape(len(live), -1)
     one_missing = (np.isnan(live) != np.isnan(shadow)).reshape(len(live), -1)
@@ -240,6 +241,8 @@ def _label_difference(prefix: str, live: Array, shadow: Array) -> dict[str, floa
     return found
 
 
+# Of 1e300 the square is infinite: then nothing is known of the spread.
+@np.errstate(over="ignore")
 def _distribution(prefix: str, values: Array) -> dict[str, float]:
     if values.dtype.kind not in "iufb":
         return _labels(prefix, values)

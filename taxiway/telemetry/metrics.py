@@ -1,135 +1,148 @@
-"""Every metric that Taxiway exports, declared once.
+"""What a process of Taxiway counts, and how it hands that to Ray; taxiway/telemetry/serving.py declares the names.
 
 Ray's agent on each node exposes them with the prefix `ray_`; those of `LastRunMetrics` are pushed, without it.
 """
 
-from collections import Counter as Tally
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
 
 import prometheus_client
 from ray.util.metrics import Counter, Gauge, Histogram
 
-_LATENCY_BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
-_ROW_BUCKETS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384]
-_DIFFERENCE_BUCKETS = [1e-9, 1e-6, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 100.0]
+from taxiway.telemetry import serving
+from taxiway.telemetry.recent import Recent
+
 _PIECE_BUCKETS_S = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0]
+_TURNS = 10
+"""Of flushes: each hands over a tenth of the gauges and histograms, so that none takes long."""
+NOTES = 200_000
+"""Observations between two flushes; more than ever come in a tenth of a second, the oldest are forgotten."""
 Labels = tuple[str, ...]
 
 
 class ServingMetrics:
-    """What one ingress replica counts.
+    """What one ingress replica counts; labels as in taxiway/telemetry/serving.py.
 
-    Labels: endpoint and variant (configured names, or `-`), code, outcome and phase (closed lists), node and
-    output (names of a graph and of a signature), view (of the feature store). Observations are kept in the
-    process and handed to Ray by `flush`, ten times a second and not on each request.
+    Observations are noted, from any thread, and handed to Ray by `flush`, ten times a second and not on each request.
+    Levels and histograms follow within a second.
     """
 
-    def __init__(self) -> None:
-        variant = ("endpoint", "variant")
-        self._counters = {
-            "requests": Counter("taxiway_requests_total", "Requests answered.", (*variant, "code")),
-            "loads": Counter("taxiway_load_failures_total", "Model versions that could not be loaded.", variant),
-            "shadows": Counter("taxiway_shadow_requests_total", "Copies for shadows.", (*variant, "outcome")),
-            "features": Counter("taxiway_feature_rows_total", "Rows read from the feature store.", ("view", "outcome")),
-            "registry": Counter(
-                "taxiway_feature_registry_failures_total", "Feast's registry did not say how fresh the views are."
-            ),
-        }
-        self._gauges = {
-            "age": Gauge(
-                "taxiway_feature_view_age_seconds",
-                "Since the moment up to which the online store was filled; nothing while it never was.",
-                ("view",),
-            ),
-            "stale": Gauge(
-                "taxiway_feature_view_stale",
-                "1 when all features of the view have outlived its time to live.",
-                ("view",),
-            ),
-        }
-        self._histograms = {
-            "latency": Histogram(
-                "taxiway_request_duration_seconds",
-                "From a request's last byte to its answer.",
-                _LATENCY_BUCKETS_S,
-                variant,
-            ),
-            "phases": Histogram(
-                "taxiway_phase_duration_seconds",
-                "Parts of a batch: `queue` is the wait of its oldest request, `score` rules, features and model, "
-                "`features` the reading of features within it.",
-                _LATENCY_BUCKETS_S,
-                (*variant, "phase"),
-            ),
-            "nodes": Histogram(
-                "taxiway_node_duration_seconds",
-                "One call of a node of a graph.",
-                _LATENCY_BUCKETS_S,
-                (*variant, "node", "outcome"),
-            ),
-            "rows": Histogram(
-                "taxiway_batch_rows", "Rows of one call of the model.", [float(rows) for rows in _ROW_BUCKETS], variant
-            ),
-            "differences": Histogram(
-                "taxiway_shadow_difference",
-                "Of one request: mean absolute difference of a numeric output, share of other values that differ.",
-                _DIFFERENCE_BUCKETS,
-                (*variant, "output"),
-            ),
-        }
-        self._counted: Tally[tuple[str, Labels]] = Tally()
-        self._observed: list[tuple[str, Labels, float]] = []
-        self._measured: dict[tuple[str, Labels], float] = {}
+    def __init__(self, recent: Recent | None = None) -> None:
+        self.counters, self.gauges, self.histograms = serving.counters(), serving.gauges(), serving.histograms()
+        self.recent = recent or Recent()
+        # Appending to a deque and taking from it are safe on different threads; adding to a number is not.
+        self._noted: deque[tuple[str, Labels, float]] = deque(maxlen=NOTES)
+        self._levels: dict[tuple[str, Labels], float] = {}
+        self._versions: dict[tuple[str, str], str] = {}
+        self._turn = 0
 
-    def request(self, endpoint: str, variant: str, code: str, duration_s: float) -> None:
-        self._counted["requests", (endpoint, variant, code)] += 1
-        self._observed.append(("latency", (endpoint, variant), duration_s))
+    def request(self, endpoint: str, variant: str, code: str, duration_s: float, protocol: str = "-") -> None:
+        self._noted.append(("requests", (endpoint, variant, code, protocol), duration_s))
 
     def batch(self, endpoint: str, variant: str, rows: int, waited_s: float, scored_s: float) -> None:
-        self._observed += [
-            ("rows", (endpoint, variant), float(rows)),
-            ("phases", (endpoint, variant, "queue"), waited_s),
-            ("phases", (endpoint, variant, "score"), scored_s),
-        ]
+        self._noted.append(("rows", (endpoint, variant), float(rows)))
+        self._noted.append(("phases", (endpoint, variant, "queue"), waited_s))
+        self._noted.append(("phases", (endpoint, variant, "score"), scored_s))
+
+    def phase(self, endpoint: str, variant: str, phase: str, seconds: float) -> None:
+        self._noted.append(("phases", (endpoint, variant, phase), seconds))
 
     def node(self, endpoint: str, variant: str, node: str, duration_s: float, rows: int, outcome: str) -> None:
-        self._observed.append(("nodes", (endpoint, variant, node, outcome), duration_s))
+        self._noted.append(("nodes", (endpoint, variant, node, outcome), duration_s))
 
     def shadow(self, endpoint: str, variant: str, outcome: str) -> None:
-        self._counted["shadows", (endpoint, variant, outcome)] += 1
+        self._noted.append(("shadows", (endpoint, variant, outcome), 1))
 
     def shadow_difference(self, endpoint: str, variant: str, output: str, difference: float) -> None:
-        self._observed.append(("differences", (endpoint, variant, output), difference))
+        self._noted.append(("differences", (endpoint, variant, output), difference))
 
     def load_failed(self, endpoint: str, variant: str) -> None:
-        self._counted["loads", (endpoint, variant)] += 1
+        self._noted.append(("loads", (endpoint, variant), 1))
 
     def features(self, view: str, rows: int, outcome: str) -> None:
-        self._counted["features", (view, outcome)] += rows
+        self._noted.append(("features", (view, outcome), rows))
+
+    def features_missing(self, view: str, rows: int) -> None:
+        self._noted.append(("unknown", (view,), rows))
+
+    def inputs_missing(self, endpoint: str, variant: str, column: str, values: int) -> None:
+        self._noted.append(("missing", (endpoint, variant, column), values))
 
     def feature_view(self, view: str, age_s: float | None, is_stale: bool) -> None:
         """How fresh a view is; `age_s` is None while it was never filled."""
         if age_s is not None:
-            self._measured["age", (view,)] = age_s
-        self._measured["stale", (view,)] = float(is_stale)
+            self._levels["age", (view,)] = age_s
+        self._levels["stale", (view,)] = float(is_stale)
 
     def feature_registry_failed(self) -> None:
-        self._counted["registry", ()] += 1
+        self._noted.append(("registry", (), 1))
 
-    def flush(self) -> None:
-        """Hands what was gathered to Ray."""
-        counted, self._counted = self._counted, Tally()
-        observed, self._observed = self._observed, []
-        measured, self._measured = self._measured, {}
-        for (name, labels), count in counted.items():
-            counter = self._counters[name]
-            counter.inc(count, dict(zip(counter._tag_keys, labels, strict=True)))
-        for name, labels, value in observed:
-            histogram = self._histograms[name]
-            histogram.observe(value, dict(zip(histogram._tag_keys, labels, strict=True)))
-        for (name, labels), value in measured.items():
-            gauge = self._gauges[name]
-            gauge.set(value, dict(zip(gauge._tag_keys, labels, strict=True)))
+    def queued(self, endpoint: str, variant: str, kind: str, rows: int) -> None:
+        self._levels["queued", (endpoint, variant, kind)] = rows
+
+    def replica(self, ongoing: int, is_draining: bool, memory_bytes: int, gpu_bytes: int) -> None:
+        levels = {"ongoing": ongoing, "draining": is_draining, "memory": memory_bytes, "gpu_memory": gpu_bytes}
+        self._levels.update({(name, ()): float(level) for name, level in levels.items()})
+
+    def answers(self, endpoint: str, variant: str, version: str, load_s: float) -> None:
+        """Which version answers for a variant; of the one before it one last 0 is exported."""
+        before = self._versions.get((endpoint, variant))
+        if before is not None and before != version:
+            self._levels.pop(("version", (endpoint, variant, before)), None)
+            self._set("version", (endpoint, variant, before), 0.0)
+        self._versions[endpoint, variant] = version
+        self._levels["version", (endpoint, variant, version)] = 1.0
+        self._levels["load_s", (endpoint, variant)] = load_s
+
+    def used(self, endpoint: str, variant: str, cpu_s: float, gpu_s: float, cost: float) -> None:
+        for name, amount in (("cpu", cpu_s), ("gpu", gpu_s), ("cost", cost)):
+            self._noted.append((name, (endpoint, variant), amount))
+
+    def inference_s(self) -> dict[tuple[str, str], float]:
+        """By endpoint and variant: how long models took until the last flush, for shadows too."""
+        phases = self.histograms["phases"]
+        return {(it[0], it[1]): phases.total(it) for it in phases.series() if it[2] == "inference"}
+
+    def flush(self, now: bool = False) -> None:
+        """Hands what was gathered to Ray; `now`, at the end, every level and histogram too."""
+        gathered: dict[tuple[str, Labels], list[float]] = defaultdict(list)
+        for _ in range(len(self._noted)):
+            name, labels, value = self._noted.popleft()
+            gathered[name, labels].append(value)
+        for (name, labels), values in gathered.items():
+            if name == "requests":
+                self._requests(labels, values)
+            elif name in self.histograms:
+                self.histograms[name].add(labels, values)
+            else:
+                self._count(name, labels, sum(values))
+        self._turn = (self._turn + 1) % _TURNS
+        self._hand_over(now)
+
+    def _requests(self, labels: Labels, seconds: Sequence[float]) -> None:
+        endpoint, variant, code, protocol = labels
+        self._count("requests", (endpoint, variant, code), len(seconds))
+        self.histograms["latency"].add((endpoint, variant, protocol), seconds)
+        self.recent.add((endpoint, variant), code, seconds)
+
+    def _hand_over(self, everything: bool) -> None:
+        """A tenth of what stands, or everything. A level that is not told again and again, Ray forgets."""
+        for number, ((name, labels), level) in enumerate(list(self._levels.items())):
+            if everything or number % _TURNS == self._turn:
+                self._set(name, labels, level)
+        series = [(buckets, labels) for buckets in self.histograms.values() for labels in buckets.series()]
+        for number, (buckets, labels) in enumerate(series):
+            if everything or number % _TURNS == self._turn:
+                buckets.export(labels)
+
+    def _count(self, name: str, labels: Labels, amount: float) -> None:
+        counter = self.counters[name]
+        if amount > 0:
+            counter.inc(amount, dict(zip(counter._tag_keys, labels, strict=True)))
+
+    def _set(self, name: str, labels: Labels, level: float) -> None:
+        gauge = self.gauges[name]
+        gauge.set(level, dict(zip(gauge._tag_keys, labels, strict=True)))
 
 
 class JobMetrics:

@@ -469,7 +469,7 @@ def test_check_says_in_one_sentence_what_is_wrong_with_a_serve_file(
     cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"proxy_locatoin": "Disabled"}, {}, "unknown key 'proxy_locatoin'"),
         ({"proxy_location": "HeadOnly"}, {}, "key 'proxy_location': must be Disabled"),
-        ({}, {"listner": {}}, "unknown key 'listner'; known here: admin, endpoints, feature_store"),
+        ({}, {"listner": {}}, "unknown key 'listner'; known here: admin, cost, endpoints"),
         (
             {},
             {"endpoints": [{"name": "x", "model": "models:/nobody@champion"}]},

@@ -15,6 +15,14 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp
 from sklearn.linear_model import LogisticRegression
 
+from taxiway.drift.distances import (
+    Distance,
+    distances,
+    jensen_shannon_distance,
+    kolmogorov_smirnov_statistic,
+    population_stability_index,
+    psi_by_chance,
+)
 from taxiway.errors import JobError
 from taxiway.package import ModelPackage, load_package, log_package
 from taxiway.profile import (
@@ -22,18 +30,12 @@ from taxiway.profile import (
     NAMED_FROM_ROWS,
     SKETCH_SIZE,
     CategoryProfile,
-    Distance,
     NumberProfile,
     OpaqueProfile,
     Profile,
     count,
-    distances,
-    jensen_shannon_distance,
-    kolmogorov_smirnov_statistic,
     merge,
-    population_stability_index,
     profile,
-    psi_by_chance,
 )
 from taxiway.signature import Column, Columns, Signature
 from tests.plain_models import use_registry

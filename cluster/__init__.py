@@ -1,0 +1,1 @@
+"""What runs Taxiway on a cluster."""

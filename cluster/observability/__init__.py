@@ -1,0 +1,1 @@
+"""Dashboards, alerts, and the configuration of Elasticsearch; most of it is generated."""

@@ -1,0 +1,1 @@
+"""Ships the prediction log to Elasticsearch; `python -m taxiway.telemetry.elastic`."""
