@@ -19,7 +19,8 @@ run: install ## prepares, trains the first champion, serves and asks; Ctrl-C sto
 	@exec python -m examples.flights.quickstart
 
 test: install ## every test
-	@python -m pytest
+	@python -m pytest -n 2 tests/unit
+	@python -m pytest tests/integration tests/e2e
 
 check: install ## format, lint, types, import layers, generated files
 	ruff format --check .
