@@ -18,20 +18,19 @@ from hypothesis import strategies as st
 from ray.serve.autoscaling_policy import _apply_autoscaling_config
 
 from serve.app import build
-from serve.autoscaling import (
-    CALLS_OF_DEDICATED,
-    REQUESTS_OF_INGRESS,
+from serve.autoscaling import CALLS_OF_DEDICATED, REQUESTS_OF_INGRESS, ReplicasWanted, autoscaling_config
+from serve.settings import AutoscalingSettings, ServeSettings
+from serve.workload import Workload
+from taxiway.autoscaling import (
+    REPORT_EVERY_S,
+    WINDOW_S,
     EndpointLoad,
     Memory,
     Observed,
     ReplicaLoad,
-    ReplicasWanted,
     Target,
-    autoscaling_config,
     replicas_wanted,
 )
-from serve.settings import AutoscalingSettings, ServeSettings
-from serve.workload import REPORT_EVERY_S, WINDOW_S, Workload
 from taxiway.settings import parse
 
 LATER = 1_000.0
