@@ -10,6 +10,7 @@ from batch.monitor.settings import MonitorSettings
 from batch.settings import ScoreSettings
 from retrain.settings import RetrainSettings
 from serve.settings import ServeSettings
+from taxiway.planning.settings import PlanSettings
 from taxiway.settings import FileSettings
 
 FOLDER = Path(__file__).parent / "schemas"
@@ -20,6 +21,7 @@ KINDS: dict[str, type[FileSettings]] = {
     "monitor": MonitorSettings,
     "audit": AuditSettings,
     "retrain": RetrainSettings,
+    "plan": PlanSettings,
 }
 
 

@@ -14,7 +14,7 @@ from serve.kept_ledger import KeptLedger
 from serve.loading import uris
 from serve.reports import Report
 from serve.settings import EndpointSettings
-from serve.traffic import LiveTable
+from serve.steering import Steering
 from taxiway.errors import ConfigError
 from taxiway.experiments import Experiments, new_experiment_id
 from taxiway.registry import LiveModel, Registry, model_name
@@ -25,7 +25,6 @@ from taxiway.rollout.readout import Arm, Readout, read_out, thompson
 from taxiway.rollout.state import Event
 from taxiway.rollout.tally import Stream
 from taxiway.rollouts import Outdated
-from taxiway.traffic import Override, digest, effective, parse_override, tag_name
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +66,7 @@ class Experimenter:
         self._kept = KeptLedger(folder / application / f"{settings.name}.experiment.json")
         self._counting, ledger = self._kept.read()
         self._heard = Heard(settings.name, self._variants[0], ledger)
+        self._steering = Steering(registry, application, settings, self._model, self._heard)
         self._outcomes = _Outcomes(outcomes)
         self._applied: str | None = None
         self._published: Readout | None = None
@@ -166,7 +166,7 @@ class Experimenter:
         """Why it can't go on."""
         if state.plan.name != self._plan.name:
             return f"the deployed file has another experiment, {self._plan.name}"
-        override = self._override(live)
+        override = self._steering.override(live)
         if override is not None and override.by != state.by and not override.is_older_than(state.began):
             return f"{override.by} has set other traffic"
         if override is None and self._applied == state.id:
@@ -193,34 +193,18 @@ class Experimenter:
         Raises:
             Outdated: the state is not the present one any more.
         """
-        override = self._override(live)
+        override = self._steering.override(live)
         if state.is_over:
             if override is not None and override.by == state.by:
-                self.experiments.acting(state, self._table().reset)
+                self.experiments.acting(state, self._steering.reset)
             return
-        if digest(effective(self._heard.declared(), override)) != digest(state.traffic):
-            self.experiments.acting(state, partial(self._table().write, state.traffic, state.by, now))
+        if not self._steering.splits(live, state.traffic):
+            self.experiments.acting(state, partial(self._steering.set, state.traffic, state.by, now))
         self._applied = state.id
 
     def _tell(self, state: ExperimentState) -> None:
         with suppress(Exception):  # whoever listens must not stop an experiment
             self._announce(state, state.events[-1])
-
-    def _override(self, live: LiveModel) -> Override | None:
-        try:
-            return parse_override(live.tags.get(tag_name(self._application, self._settings.name)))
-        except ConfigError:
-            return None  # then what the state asks for is written over it
-
-    def _table(self) -> LiveTable:
-        return LiveTable(
-            self._registry,
-            self._model,
-            self._application,
-            self._settings.name,
-            self._variants,
-            self._heard.declared(),
-        )
 
 
 class _Outcomes:

@@ -13,7 +13,7 @@ from serve.loading import uris
 from serve.reports import Report
 from serve.series import Series
 from serve.settings import EndpointSettings
-from serve.traffic import LiveTable
+from serve.steering import Steering
 from taxiway.errors import ConfigError
 from taxiway.promotion import promote, reject
 from taxiway.registry import CHALLENGER, CHAMPION, LiveModel, ModelVersion, Registry, model_name
@@ -24,7 +24,7 @@ from taxiway.rollout.tally import Stream, Tally
 from taxiway.rollout.verdict import Verdict
 from taxiway.rollout_series import Measured
 from taxiway.rollouts import Outdated, Rollouts, new_identity
-from taxiway.traffic import Override, TrafficSettings, digest, effective, parse_override, tag_name
+from taxiway.traffic import digest
 
 LOADING_S = 30.0
 """A challenger that fails to load for so long has failed."""
@@ -77,6 +77,7 @@ class Keeper:
         self._kept = KeptLedger(folder / application / f"{settings.name}.json")
         self._step, ledger = self._kept.read()
         self._heard = Heard(settings.name, settings.all_variants[0].name, ledger)
+        self._steering = Steering(registry, application, settings, self._model, self._heard)
         self._series = Series(folder, application, settings.name)
         self._applied: tuple[str, str] | None = None
         self.verdict: Verdict | None = None
@@ -185,7 +186,7 @@ class Keeper:
         return None
 
     def _facts(self, state: RolloutState, live: LiveModel) -> Facts:
-        override = self._override(live)
+        override = self._steering.override(live)
         foreign = None
         if override is not None and override.by != state.by and not override.is_older_than(state.step_began):
             foreign = override.by
@@ -205,7 +206,7 @@ class Keeper:
             if self._rejects(state, live):
                 return False
             back = digest(state.traffic)
-            return digest(self._effective(live)) == back and all(digest(it.traffic) == back for it in recent)
+            return self._steering.splits(live, state.traffic) and all(digest(it.traffic) == back for it in recent)
         return False
 
     def _bring_about(self, state: RolloutState, live: LiveModel, now: datetime) -> None:
@@ -214,14 +215,14 @@ class Keeper:
         Raises:
             Outdated: the state is not the present one any more.
         """
-        override = self._override(live)
+        override = self._steering.override(live)
         if state.is_over:
             if override is not None and override.by == state.by:
-                self.rollouts.acting(state, self._table().reset)
+                self.rollouts.acting(state, self._steering.reset)
             return
         foreign = override is not None and override.by != state.by and state.phase == "paused"
-        if not foreign and digest(self._effective(live)) != digest(state.traffic):
-            self.rollouts.acting(state, partial(self._table().write, state.traffic, state.by, now))
+        if not foreign and not self._steering.splits(live, state.traffic):
+            self.rollouts.acting(state, partial(self._steering.set, state.traffic, state.by, now))
         self._applied = state.id, digest(state.traffic)
         version = ModelVersion(self._model, state.challenger_version, "")
         if self._promotes(state, live):
@@ -254,21 +255,6 @@ class Keeper:
         for event in events:
             with suppress(Exception):  # whoever listens must not stop a rollout
                 self._announce(state, event)
-
-    def _override(self, live: LiveModel) -> Override | None:
-        try:
-            return parse_override(live.tags.get(tag_name(self._application, self._settings.name)))
-        except ConfigError:
-            return None  # then what the state asks for is written over it
-
-    def _effective(self, live: LiveModel) -> TrafficSettings:
-        return effective(self._heard.declared(), self._override(live))
-
-    def _table(self) -> LiveTable:
-        names = tuple(variant.name for variant in self._settings.all_variants)
-        return LiveTable(
-            self._registry, self._model, self._application, self._settings.name, names, self._heard.declared()
-        )
 
 
 def _key(state: RolloutState) -> str:

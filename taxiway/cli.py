@@ -1,4 +1,4 @@
-"""`taxiway lineage | promote | rollback | history | rollout | experiment | predictions`: Taxiway from a shell."""
+"""`taxiway lineage | promote | rollback | history | rollout | experiment | predictions | plan`, from a shell."""
 
 import argparse
 import getpass
@@ -14,6 +14,7 @@ from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.experiment_cli import add_experiment_commands
 from taxiway.history import Record, history
 from taxiway.lineage import LineageReport, lineage
+from taxiway.planning_cli import add_commands as add_planning
 from taxiway.predictions_cli import add_commands as add_predictions
 from taxiway.promotion import promote, rollback
 from taxiway.registry import Registry
@@ -200,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(lines=_history)
     add_commands(commands, everywhere, _user)
     add_predictions(commands)
+    add_planning(commands)
     add_experiment_commands(commands, everywhere, _user)
     return parser
 

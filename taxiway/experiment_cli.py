@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from taxiway.cli_places import add_place, chosen
 from taxiway.errors import ConfigError
 from taxiway.experiment_told import experiment_lines
 from taxiway.experiments import Experiments, experiment_places
@@ -24,9 +25,7 @@ def add_experiment_commands(
     experiment = commands.add_parser("experiment", help="which variant of an endpoint is the best")
     actions = experiment.add_subparsers(required=True, metavar="ACTION")
     place = argparse.ArgumentParser(add_help=False, parents=[everywhere])
-    place.add_argument("model", help="the registered model of the endpoint's first variant")
-    place.add_argument("--endpoint", help="when several serve the model")
-    place.add_argument("--application", help="when several have such an endpoint")
+    add_place(place)
     status = actions.add_parser("status", parents=[place], help="each variant beside the control")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(lines=_status)
@@ -89,18 +88,8 @@ def _present(given: argparse.Namespace, registry: Registry) -> tuple[Experiments
     Raises:
         ConfigError: there is none, or there are several and it was not said which.
     """
-    known = experiment_places(registry.live(given.model).tags)
-    found = [
-        (application, endpoint)
-        for application, endpoint in known
-        if given.endpoint in (None, endpoint) and given.application in (None, application)
-    ]
-    if len(found) != 1:
-        named = ", ".join(f"{application}/{endpoint}" for application, endpoint in known) or "none"
-        raise ConfigError(
-            f"say with --endpoint and --application which experiment on {given.model} is meant; there are: {named}"
-        )
-    experiments = Experiments(registry, *found[0], given.model)
+    place = chosen(experiment_places(registry.live(given.model).tags), given, "experiment")
+    experiments = Experiments(registry, *place, given.model)
     state = experiments.read()
     if state is None:
         raise ConfigError(f"there is no experiment on {given.model} any more")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from taxiway.cli_places import add_place, chosen
 from taxiway.errors import ConfigError, RegistryError, TaxiwayError
 from taxiway.predictions.settings import PredictionLogSettings
 from taxiway.registry import Registry
@@ -42,9 +43,7 @@ def add_commands(
     rollout = commands.add_parser("rollout", help="how a challenger becomes champion, step by step")
     actions = rollout.add_subparsers(required=True, metavar="ACTION")
     place = argparse.ArgumentParser(add_help=False, parents=[everywhere])
-    place.add_argument("model", help="the registered model")
-    place.add_argument("--endpoint", help="when several serve the model")
-    place.add_argument("--application", help="when several have such an endpoint")
+    add_place(place)
 
     status = actions.add_parser("status", parents=[place], help="where it stands, and what each check says")
     status.add_argument("--json", action="store_true", help="for programs")
@@ -196,25 +195,7 @@ def _rollouts(given: argparse.Namespace, registry: Registry) -> Rollouts:
 
 
 def _place(given: argparse.Namespace, registry: Registry) -> tuple[str, str]:
-    """The application and endpoint that serve the model with a rollout.
-
-    Raises:
-        ConfigError: there is none, or there are several and it was not said which.
-    """
-    known = places(registry.live(given.model).tags)
-    found = [
-        (application, endpoint)
-        for application, endpoint in known
-        if given.endpoint in (None, endpoint) and given.application in (None, application)
-    ]
-    if len(found) == 1:
-        return found[0]
-    named = ", ".join(f"{application}/{endpoint}" for application, endpoint in known)
-    if not known:
-        raise ConfigError(f"no endpoint with a rollout serves {given.model}; deploy one with the key `rollout`")
-    if not found:
-        raise ConfigError(f"no such endpoint; {given.model} is rolled out at {named}")
-    raise ConfigError(f"{given.model} is rolled out at {named}; say which with --endpoint and --application")
+    return chosen(places(registry.live(given.model).tags), given, "rollout")
 
 
 def _plan(given: argparse.Namespace, registry: Registry, place: Sequence[str]) -> RolloutSettings:

@@ -1,0 +1,1 @@
+"""What a deployment would cost, and how it would answer: a traffic trace played against autoscaling policies."""
