@@ -85,7 +85,9 @@ class World:
     def _announce(self, state: ExperimentState, event: Event) -> None:
         self.events.append(event)
 
-    def until(self, fact: Callable[[ExperimentState, Readout | None], bool], within_s: float = 40.0) -> ExperimentState:
+    def until(
+        self, fact: Callable[[ExperimentState, Readout | None], bool], within_s: float = 120.0
+    ) -> ExperimentState:
         deadline = time.monotonic() + within_s
         while True:
             state = self.experimenter.tick(datetime.now(UTC))

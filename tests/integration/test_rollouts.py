@@ -136,7 +136,7 @@ class World:
     def _announce(self, state: RolloutState, event: Event) -> None:
         self.events.append(event)
 
-    def until(self, fact: Callable[[RolloutState | None], bool], within_s: float = 40.0) -> RolloutState:
+    def until(self, fact: Callable[[RolloutState | None], bool], within_s: float = 120.0) -> RolloutState:
         deadline = time.monotonic() + within_s
         while True:
             state = self.keeper.tick(datetime.now(UTC)) or self.keeper.rollouts.read()
