@@ -12,6 +12,7 @@ from pathlib import Path
 from serve.heard import Heard
 from serve.kept_ledger import KeptLedger
 from serve.loading import uris
+from serve.notice import NewEvents
 from serve.reports import Report
 from serve.settings import EndpointSettings
 from serve.steering import Steering
@@ -70,6 +71,7 @@ class Experimenter:
         self._outcomes = _Outcomes(outcomes)
         self._applied: str | None = None
         self._published: Readout | None = None
+        self._news = NewEvents()
         self.readout: Readout | None = None
 
     def take(self, report: Report) -> None:
@@ -84,6 +86,7 @@ class Experimenter:
         """
         live = self._registry.live(self._model)
         state = self.experiments.read(live)
+        self._tell(state)
         if state is None or (state.is_over and state.plan.name != self._plan.name):
             state = self._begin(now)
             if state is None:
@@ -202,9 +205,14 @@ class Experimenter:
             self.experiments.acting(state, partial(self._steering.set, state.traffic, state.by, now))
         self._applied = state.id
 
-    def _tell(self, state: ExperimentState) -> None:
-        with suppress(Exception):  # whoever listens must not stop an experiment
-            self._announce(state, state.events[-1])
+    def _tell(self, state: ExperimentState | None) -> None:
+        """Announces what is new, also what people have done since the last look."""
+        if state is None:
+            self._news.among(())
+            return
+        for event in self._news.among(state.events):
+            with suppress(Exception):  # whoever listens must not stop an experiment
+                self._announce(state, event)
 
 
 class _Outcomes:

@@ -1,6 +1,6 @@
 """Carries out the rollouts of one endpoint: look, decide, write it down, act on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Protocol
 from serve.heard import Heard
 from serve.kept_ledger import KeptLedger
 from serve.loading import uris
+from serve.notice import NewEvents
 from serve.reports import Report
 from serve.series import Series
 from serve.settings import EndpointSettings
@@ -80,6 +81,7 @@ class Keeper:
         self._steering = Steering(registry, application, settings, self._model, self._heard)
         self._series = Series(folder, application, settings.name)
         self._applied: tuple[str, str] | None = None
+        self._news = NewEvents()
         self.verdict: Verdict | None = None
 
     def take(self, report: Report) -> None:
@@ -95,6 +97,7 @@ class Keeper:
         live = self._registry.live(self._model)
         self._publish_plan(live)
         state = self.rollouts.read(live)
+        self._tell(state)
         if state is None or state.is_over:
             if state is not None:
                 self._bring_about(state, live, now)
@@ -109,7 +112,7 @@ class Keeper:
         if following is not None:
             with suppress(Outdated):
                 state = self.rollouts.replace(self._told(following))
-                self._tell(state, state.events[-1:])
+                self._tell(state)
                 self._open_step(state, now)
                 self._series.add(state, now, None)
         with suppress(Outdated):
@@ -137,7 +140,7 @@ class Keeper:
         if not self.rollouts.is_new_challenger(live):
             return None
         state = self.rollouts.begin(new_identity(), self._plan, now, CONTROLLER)
-        self._tell(state, state.events)
+        self._tell(state)
         return state
 
     def _open_step(self, state: RolloutState, now: datetime) -> None:
@@ -251,8 +254,12 @@ class Keeper:
         )
         return state.model_copy(update={"events": (*state.events[:-1], last.model_copy(update={"told": told}))})
 
-    def _tell(self, state: RolloutState, events: Sequence[Event]) -> None:
-        for event in events:
+    def _tell(self, state: RolloutState | None) -> None:
+        """Announces what is new, also what people have done since the last look."""
+        if state is None:
+            self._news.among(())
+            return
+        for event in self._news.among(state.events):
             with suppress(Exception):  # whoever listens must not stop a rollout
                 self._announce(state, event)
 

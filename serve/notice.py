@@ -17,6 +17,18 @@ _TIMEOUT_S = 5.0
 _MARKS = {"promoted": ":white_check_mark:", "failed": ":x:", "rolled_back": ":leftwards_arrow_with_hook:"}
 
 
+class NewEvents:
+    """Which events were added since the last look, by a controller or by people."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Event, ...] | None = None
+
+    def among(self, events: tuple[Event, ...]) -> list[Event]:
+        """In their order. What was there at the first look has been told by another controller."""
+        known, self._known = self._known, events
+        return [] if known is None else [event for event in events if event not in known]
+
+
 def announce(state: RolloutState, event: Event, webhook: str | None = None) -> None:
     """Logs an event, and posts it on a thread of its own."""
     fields = {

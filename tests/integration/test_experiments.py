@@ -165,7 +165,7 @@ def test_the_better_variant_is_told_and_a_controller_that_dies_goes_on(
     second = world.until(lambda state, _: not state.is_over)
     assert second.plan.name == "second"
     assert [state.plan.name for state, _ in world.experimenter.experiments.past()] == ["first"]
-    assert [event.what for event in world.events] == ["started", "started"]  # what a person ends, a person knows
+    assert [event.what for event in world.events] == ["started", "ended", "started"]
 
 
 @pytest.mark.parametrize("world", [(BANDIT, ("weak", "none", "wrong"))], indirect=True)

@@ -133,6 +133,7 @@ def test_traffic_that_somebody_has_set_pauses_it_and_resume_takes_it_back(world:
     assert Override.model_validate_json(world.registry.live("parcel").tags[TAG]).by == "bob"
     world.keeper.rollouts.command("resume", NOW + timedelta(seconds=6), "ann", "")
     world.tick(7)
+    assert [event.what for event in world.events] == ["started", "paused", "resumed"]
     mine = Override.model_validate_json(world.registry.live("parcel").tags[TAG])
     assert (mine.by, mine.traffic.shadows) == (paused.by, {CHALLENGER: 100.0})
 
