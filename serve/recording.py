@@ -6,13 +6,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from serve.batching import Waiting
 from serve.drifting import DriftCounter
+from serve.growing import GrowingColumns
 from taxiway.errors import TaxiwayError
 from taxiway.predictions.record import LoggedBatch, Source
 from taxiway.rollout.tally import Numbers, Stream, grown, of_answers, of_differences, of_requests
@@ -22,23 +22,78 @@ from taxiway.signature import Array, Columns
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-EVERY_S = 0.2
-NOTES = 20_000
-"""Batches that may wait to be counted; more are dropped, and the log says how many."""
+EVERY_S = 0.5
+WAITING_BYTES = 256_000_000
+"""Of the answers of one source that may wait to be counted; more are dropped, and the log says how many."""
 STREAMS = 64
+_COPIED_BYTES = 65_536
+"""What is larger is kept as it came: copying it would hold up the event loop."""
+_ROW_BYTES = 200
+"""About what a row takes beside its columns."""
 
 Log = Callable[[LoggedBatch], None]
 Tell = Callable[[Mapping[Stream, Numbers]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Note:
-    """A batch that was answered. `now` and the requests' `since` are of the monotonic clock."""
+class _Seen:
+    """What one source has answered since the last count: filled on the event loop, then the counting thread's alone.
 
-    source: Source
-    batch: Sequence[Waiting]
-    scored: "Sequence[Scored | TaxiwayError]"
-    now: float
+    Attributes:
+        ids: one for each request, and likewise `rows`, `arrived` and `ended` (of the monotonic clock), `trace_ids`.
+        parts: inputs, outputs and, of a shadow, what was answered live to the same rows; one part where all batches
+            have the same layout.
+    """
+
+    __slots__ = ("_open", "arrived", "ended", "ids", "parts", "rows", "size_bytes", "source", "trace_ids")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.ids: list[str] = []
+        self.rows: list[int] = []
+        self.arrived: list[float] = []
+        self.ended: list[float] = []
+        self.trace_ids: list[str | None] = []
+        self.parts: list[Sequence[Columns]] = []
+        self.size_bytes = 0
+        self._open: GrowingColumns | None = None
+
+    def add(self, answered: Sequence[Waiting], inputs: Columns, outputs: Columns, now: float) -> None:
+        rows = [waiting.rows for waiting in answered]
+        self._keep((inputs, outputs, _live(answered)), sum(rows))
+        self.rows += rows
+        self.ids += [str(waiting.prediction_id) for waiting in answered]
+        self.arrived += [waiting.since for waiting in answered]
+        self.ended += [now] * len(rows)
+        self.trace_ids += [waiting.trace_id for waiting in answered]
+
+    def _keep(self, tables: Sequence[Columns], rows: int) -> None:
+        size_bytes = rows * (self._open or self._opened(tables)).row_bytes
+        self.size_bytes += size_bytes + _ROW_BYTES * rows
+        if size_bytes > _COPIED_BYTES:
+            self.close()
+            self.parts.append(tables)
+        elif self._open is None or not self._open.append(tables, rows):
+            self._opened(tables).append(tables, rows)
+
+    def _opened(self, like: Sequence[Columns]) -> GrowingColumns:
+        self.close()
+        self._open = GrowingColumns(like)
+        return self._open
+
+    def close(self) -> None:
+        if self._open is not None and self._open.rows:
+            self.parts.append(self._open.tables())
+        self._open = None
+
+    def logged(self) -> LoggedBatch:
+        """All of it, side by side."""
+        inputs, outputs = (_joined([part[side] for part in self.parts]) for side in (0, 1))
+        arrived, ended = np.array(self.arrived), np.array(self.ended)
+        since_1970 = arrived + (time.time() - time.monotonic())
+        batch = LoggedBatch(self.source, inputs, outputs, self.ids, self.rows, since_1970, 1_000 * (ended - arrived))
+        if any(self.trace_ids):
+            batch.trace_ids = self.trace_ids
+        return batch
 
 
 class Recorder:
@@ -58,8 +113,9 @@ class Recorder:
         drift: DriftCounter | None = None,
     ) -> None:
         self._log_batch, self.tell, self._tell_every_s, self._drift = log, tell, tell_every_s, drift
-        # Filled on the event loop while a thread empties them: both ends of a deque are safe.
-        self._notes: deque[_Note] = deque()
+        self._seen: dict[int, _Seen] = {}
+        self._noting = threading.Lock()
+        # Filled on the event loop while a thread empties it: both ends of a deque are safe.
         self._requests: deque[tuple[Stream, str, float]] = deque()
         self._dropped = self._dropped_told = 0
         self._counted: dict[Stream, Numbers] = {}
@@ -73,10 +129,29 @@ class Recorder:
 
     def answers(self, source: Source, batch: Sequence[Waiting], scored: "Sequence[Scored | TaxiwayError]") -> None:
         """A batch has been handed out. On the event loop."""
-        if len(self._notes) < NOTES:
-            self._notes.append(_Note(source, batch, scored, time.monotonic()))
+        now = time.monotonic()
+        if len(scored) == len(batch):
+            pairs = [([waiting], one) for waiting, one in zip(batch, scored, strict=True)]
         else:
+            pairs = [(list(batch), scored[0])]
+        with self._noting:
+            for members, one in pairs:
+                if isinstance(one, Scored):
+                    self._note(source, members, one, now)
+
+    def _note(self, source: Source, batch: Sequence[Waiting], scored: Scored, now: float) -> None:
+        answered = [waiting for waiting in batch if waiting.prediction_id is not None]
+        if not answered:
+            return
+        seen = self._seen.get(id(source))
+        if seen is None:
+            seen = self._seen[id(source)] = _Seen(source)
+        if seen.size_bytes > WAITING_BYTES:
             self._dropped += 1
+            return
+        whole = len(answered) == len(batch)
+        inputs, outputs = (scored.inputs, scored.outputs) if whole else _of_answered(batch, scored)
+        seen.add(answered, inputs, outputs, now)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
@@ -116,63 +191,37 @@ class Recorder:
             requests: dict[Stream, list[tuple[str, float]]] = defaultdict(list)
             for stream, code, seconds in _taken(self._requests):
                 requests[stream].append((code, seconds))
-            for stream, seen in requests.items():
-                codes, durations = zip(*seen, strict=True)
+            for stream, ended in requests.items():
+                codes, durations = zip(*ended, strict=True)
                 self._add(stream, of_requests(codes, np.array(durations)))
-            groups: dict[int, tuple[Source, list[_Answered]]] = {}
-            for note in _taken(self._notes):
-                groups.setdefault(id(note.source), (note.source, []))[1].extend(_answered(note))
-            for source, parts in groups.values():
-                if parts:
-                    self._count(source, _together(parts))
+            with self._noting:
+                taken, self._seen = self._seen, {}
+            for seen in taken.values():
+                seen.close()
+                self._count(seen)
             self._say_what_was_dropped()
 
     def _say_what_was_dropped(self) -> None:
         if self._dropped > self._dropped_told:
-            _log.warning("%d batches were not counted, they came too fast", self._dropped - self._dropped_told)
+            _log.warning("%d batches were not counted: too many wait already", self._dropped - self._dropped_told)
             self._dropped_told = self._dropped
 
-    def _count(self, source: Source, answered: "_Answered") -> None:
-        stream = stream_of(source)
-        self._add(stream, of_answers(answered.inputs, answered.outputs))
-        if answered.live:
-            self._add(stream, of_differences(answered.live, answered.outputs))
+    def _count(self, seen: _Seen) -> None:
+        source, stream, batch = seen.source, stream_of(seen.source), seen.logged()
+        self._add(stream, of_answers(batch.inputs, batch.outputs))
+        for _, outputs, live in seen.parts:
+            if live:
+                self._add(stream, of_differences(live, outputs))
         if self._drift is not None and source.kind == "live":
-            self._drift.add(stream, answered.inputs, answered.outputs)
+            self._drift.add(stream, batch.inputs, batch.outputs)
         if self._log_batch is not None:
-            self._log_batch(answered.logged(source))
+            self._log_batch(batch)
 
     def _add(self, stream: Stream, numbers: Numbers) -> None:
         if stream not in self._counted and len(self._counted) >= STREAMS:
             # A replica that has seen so many versions forgets the first one: the controller keeps what it was told.
             self._counted = dict(list(self._counted.items())[1:])
         self._counted = self._counted | {stream: grown(self._counted.get(stream, {}), numbers)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """The rows of some requests that were answered, side by side.
-
-    Args:
-        ids: one for each request, and likewise `rows`, `arrived_s` (since 1970) and `latency_ms`.
-        live: for a shadow, what was answered to the same rows; empty where no row has both.
-        trace_ids: of each request that leaves a trace, else None.
-    """
-
-    inputs: Columns
-    outputs: Columns
-    live: Columns
-    ids: Sequence[str]
-    rows: Sequence[int]
-    arrived_s: Sequence[float]
-    latency_ms: Sequence[float]
-    trace_ids: Sequence[str | None]
-
-    def logged(self, source: Source) -> LoggedBatch:
-        batch = LoggedBatch(source, self.inputs, self.outputs, self.ids, self.rows, self.arrived_s, self.latency_ms)
-        if any(self.trace_ids):
-            batch.trace_ids = self.trace_ids
-        return batch
 
 
 def _taken(waiting: deque[T]) -> Iterator[T]:
@@ -185,55 +234,18 @@ def stream_of(source: Source) -> Stream:
     return Stream(source.endpoint, source.variant, source.version, source.kind)
 
 
-def _answered(note: _Note) -> list[_Answered]:
-    """The requests of a batch that were answered, together or each for itself."""
-    scored, batch = note.scored, note.batch
-    if len(scored) == len(batch):
-        pairs = [([waiting], one) for waiting, one in zip(batch, scored, strict=True)]
-    else:
-        pairs = [(list(batch), scored[0])]
-    parts = (_part(waiting, one, note.now) for waiting, one in pairs if isinstance(one, Scored))
-    return [part for part in parts if part is not None]
+def _of_answered(batch: Sequence[Waiting], scored: Scored) -> tuple[Columns, Columns]:
+    """Inputs and outputs of the requests that were answered: all their rows are among those that were scored."""
+    told = [waiting.prediction_id is not None for waiting in batch]
+    keep = np.repeat(told, [waiting.rows for waiting in batch])[scored.rows]
+    inputs = {name: values[keep] for name, values in scored.inputs.items()}
+    return inputs, {name: values[keep] for name, values in scored.outputs.items()}
 
 
-def _part(batch: Sequence[Waiting], scored: Scored, now: float) -> _Answered | None:
-    """What had no answer has no id; None where nothing had one."""
-    answered = [waiting for waiting in batch if waiting.prediction_id is not None]
-    if not answered:
-        return None
-    inputs, outputs = scored.inputs, scored.outputs
-    if len(answered) < len(batch):
-        # The rows of requests that were answered: all rows of such a request are among those that were scored.
-        told = [waiting.prediction_id is not None for waiting in batch]
-        keep = np.repeat(told, [waiting.rows for waiting in batch])[scored.rows]
-        inputs = {name: values[keep] for name, values in inputs.items()}
-        outputs = {name: values[keep] for name, values in outputs.items()}
-    offset = time.time() - time.monotonic()
-    return _Answered(
-        inputs,
-        outputs,
-        _joined([waiting.live for waiting in answered if waiting.live is not None]),
-        [str(waiting.prediction_id) for waiting in answered],
-        [waiting.rows for waiting in answered],
-        [waiting.since + offset for waiting in answered],
-        [1_000 * (now - waiting.since) for waiting in answered],
-        [waiting.trace_id for waiting in answered],
-    )
-
-
-def _together(parts: Sequence[_Answered]) -> _Answered:
-    if len(parts) == 1:
-        return parts[0]
-    return _Answered(
-        _joined([part.inputs for part in parts]),
-        _joined([part.outputs for part in parts]),
-        _joined([part.live for part in parts if part.live]),
-        [it for part in parts for it in part.ids],
-        [it for part in parts for it in part.rows],
-        [it for part in parts for it in part.arrived_s],
-        [it for part in parts for it in part.latency_ms],
-        [it for part in parts for it in part.trace_ids],
-    )
+def _live(answered: Sequence[Waiting]) -> dict[str, Array]:
+    """What was answered live to the same rows; nothing where a request has no live answer."""
+    found = [waiting.live for waiting in answered if waiting.live is not None]
+    return _joined(found) if len(found) == len(answered) else {}
 
 
 def _joined(parts: Sequence[Columns]) -> dict[str, Array]:

@@ -81,8 +81,8 @@ class LoggedBatch:
     outputs: Columns
     ids: Sequence[str]
     rows: Sequence[int]
-    arrived_s: Sequence[float]
-    latency_ms: Sequence[float]
+    arrived_s: Sequence[float] | Array
+    latency_ms: Sequence[float] | Array
     status: Sequence[str] | None = None
     assignment: Sequence[int | None] | None = None
     trace_ids: Sequence[str | None] | None = None
@@ -99,7 +99,7 @@ class LoggedBatch:
         """The same without some requests."""
         rows = np.repeat(np.asarray(kept), self.rows)
 
-        def some(values: Sequence[Any] | None) -> Any:
+        def some(values: Sequence[Any] | Array | None) -> Any:
             return None if values is None else [value for value, keep in zip(values, kept, strict=True) if keep]
 
         return LoggedBatch(
@@ -143,11 +143,11 @@ def _subjects(batches: Sequence[LoggedBatch], rules: FieldRules, rows: int) -> A
 
 def _about_requests(batches: Sequence[LoggedBatch], rules: FieldRules) -> dict[str, Any]:
     source = batches[0].source
-    rows = np.fromiter(chain.from_iterable(batch.rows for batch in batches), np.int64)
+    rows = np.concatenate([np.asarray(batch.rows, np.int64) for batch in batches])
     owner = np.repeat(np.arange(len(rows)), rows)
     identity = ids.parse(list(chain.from_iterable(batch.ids for batch in batches)))[owner]
-    arrived_us = np.fromiter(chain.from_iterable(batch.arrived_s for batch in batches), np.float64) * 1e6
-    latency = np.fromiter(chain.from_iterable(batch.latency_ms for batch in batches), np.float32)
+    arrived_us = np.concatenate([np.asarray(batch.arrived_s, np.float64) for batch in batches]) * 1e6
+    latency = np.concatenate([np.asarray(batch.latency_ms, np.float32) for batch in batches])
     total = len(owner)
     return {
         "prediction_id": pa.ExtensionArray.from_storage(pa.uuid(), ids.to_arrow(identity)),
