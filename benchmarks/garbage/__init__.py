@@ -1,0 +1,1 @@
+"""What grows in a server that gets garbage for an hour."""
