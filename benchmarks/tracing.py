@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         collect(given.port)
         return 0
     port = free_port()
-    with _collector(port):
+    with collector(port):
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{port}"
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(measured(given.slices))
@@ -240,7 +240,7 @@ def page(found: Mapping[str, Sequence[float]]) -> str:
 
 
 @contextmanager
-def _collector(port: int) -> Iterator[None]:
+def collector(port: int) -> Iterator[None]:
     command = [sys.executable, "-m", "benchmarks.tracing", "--collect", "--port", str(port)]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

@@ -106,7 +106,8 @@ class Garbage:
         return text[: self._chance.randrange(len(text))] if kind == 5 else text
 
     def _number(self) -> float:
-        return float(self._chance.choice([0.0, -1.0, 1e308, np.nan, np.inf, self._chance.gauss(0, 1e3)]))
+        odd = (-1.0, 1e308, np.nan, np.inf)
+        return self._chance.gauss(0, 1e3) if self._chance.random() < 0.97 else self._chance.choice(odd)
 
     def _bytes(self) -> str:
         return self._exchange(self._chance.randbytes(self._chance.randrange(1, 2_000)))

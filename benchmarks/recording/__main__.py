@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.processes import free_port
 from benchmarks.recording import report
 from benchmarks.recording.cells import CELLS
 from benchmarks.recording.deployed import Deployed, deployed
 from benchmarks.recording.measure import Figures, idle, in_turn, measure, rows
 from benchmarks.recording.report import CONNECTIONS, Results
 from benchmarks.serving.model import Material, prepare
+from benchmarks.tracing import collector
 
 _RESULTS = Path(__file__).parents[1] / "results" / "recording.md"
 _IDLE_S = 5.0
@@ -29,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     begin = time.monotonic()
     material = prepare()
-    with deployed(material) as up:
+    port = free_port()
+    with collector(port), deployed(material, port) as up:
         resting = idle(up, _IDLE_S)
         figures = list(_rounds(up, material, given.seconds, given.rounds))
         became = rows(up)

@@ -9,6 +9,7 @@ from benchmarks.serving.model import NAME, Material
 
 FLUSH_S = 1.0
 """More often than the default: a measurement of some seconds then holds as much writing as a long one would."""
+SAMPLE = 0.01
 _COPY = "copy"
 _MODEL = f"models:/{NAME}@champion"
 
@@ -21,6 +22,8 @@ class Cell:
         logs: every answer is in the prediction log.
         observes: the endpoint has a rollout, whose controller is told of every answer; there is no challenger.
         shadow: where a second variant of the same version gets a copy of every request.
+        everything: all that a replica tells of itself besides: spans of a hundredth of the requests, a line in the
+            log for as many, drift. Metrics are on in every cell: nothing turns them off.
     """
 
     key: str
@@ -28,6 +31,7 @@ class Cell:
     logs: bool = False
     observes: bool = False
     shadow: Literal["inline", "dedicated"] | None = None
+    everything: bool = False
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -38,12 +42,14 @@ class Cell:
 PLAIN = Cell("plain", "neither log nor rollout")
 LOG = Cell("log", "prediction log", logs=True)
 OBSERVED = Cell("observed", "log and observations", logs=True, observes=True)
+EVERYTHING = Cell("everything", "and traces, request lines, drift", logs=True, observes=True, everything=True)
 CELLS = (
     PLAIN,
     LOG,
     OBSERVED,
-    Cell("shadow", "and 100% shadow, in the same process", logs=True, observes=True, shadow="inline"),
-    Cell("dedicated", "and 100% shadow, dedicated", logs=True, observes=True, shadow="dedicated"),
+    EVERYTHING,
+    Cell("shadow", "log, observations, 100% shadow in the same process", logs=True, observes=True, shadow="inline"),
+    Cell("dedicated", "log, observations, 100% shadow dedicated", logs=True, observes=True, shadow="dedicated"),
 )
 
 
@@ -63,6 +69,9 @@ def _application(cell: Cell, material: Material, port: int, predictions: Path) -
     }
     if cell.logs:
         args["predictions"] = {"location": str(predictions), "flush_s": FLUSH_S}
+    if cell.everything:
+        args["tracing"] = {"sample": SAMPLE}
+        args["logs"] = {"format": "json", "requests": SAMPLE}
     traffic: dict[str, Any] = {"weights": {"champion": 100}}
     if cell.shadow is not None:
         traffic["shadows"] = {_COPY: 100}
@@ -82,6 +91,8 @@ def _endpoint(cell: Cell) -> dict[str, Any]:
     if cell.observes:
         variants.append({"name": "challenger", "model": f"models:/{NAME}@challenger"})
         endpoint["rollout"] = {}
+    if cell.everything:
+        endpoint["drift"] = {}
     if cell.shadow is not None:
         variants.append({"name": _COPY, "model": _MODEL, "placement": cell.shadow, "dedicated": {"cpus": 0}})
     return endpoint

@@ -46,8 +46,11 @@ def codec(cell: Cell) -> Codec:
 
 
 @contextmanager
-def deployed(material: Material) -> Iterator[Deployed]:
+def deployed(material: Material, collector: int) -> Iterator[Deployed]:
     """All cells, once every one of them answers and has the variants that it needs.
+
+    Args:
+        collector: the port to which spans go.
 
     Raises:
         StartFailed: not in time, or not at all.
@@ -59,7 +62,11 @@ def deployed(material: Material) -> Iterator[Deployed]:
     config, predictions = folder / "serve.yaml", folder / "predictions"
     config.write_text(yaml.safe_dump(deployment(material, ports, predictions)))
     command = [str(OWN_PROGRAMS / "serve"), "run", "--address", "local", str(config)]
-    environment = {"PYTHONPATH": str(_ROOT), "TAXIWAY_HOME": str(folder)}
+    environment = {
+        "PYTHONPATH": str(_ROOT),
+        "TAXIWAY_HOME": str(folder),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector}",
+    }
 
     def answers() -> bool:
         return all(_answers(cell, ports[cell.key], material) for cell in CELLS)

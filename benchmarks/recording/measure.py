@@ -152,7 +152,7 @@ def _samples(page: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
 
 
 def in_turn(cells: Sequence[Cell], number: int) -> list[Cell]:
-    """The cells of a round: each round begins with another one, and every other round goes backwards."""
-    first = number % len(cells)
+    """The cells of a round: each two rounds begin with another one, and every other round goes backwards."""
+    first = number // 2 % len(cells)
     order = [*cells[first:], *cells[:first]]
     return order[::-1] if number % 2 else order

@@ -22,6 +22,7 @@ from examples.flights import data
 from taxiway.boosted_trees import without_checks
 from taxiway.encoder import ColumnEncoder
 from taxiway.package import Lineage, ModelPackage, log_package
+from taxiway.profile import profile
 from taxiway.registry import CHAMPION, Registry
 from taxiway.settings import RegistrySettings, home
 from taxiway.signature import Column, Signature
@@ -55,7 +56,12 @@ def prepare() -> Material:
         artifact_location=str(folder / "registry" / "artifacts"),
     )
     done = folder / "prepared.json"
-    made_by = {"scikit-learn": sklearn.__version__, "numpy": np.__version__, "mlflow": mlflow.__version__}
+    made_by = {
+        "package": "with profile",
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+        "mlflow": mlflow.__version__,
+    }
     if not done.is_file() or json.loads(done.read_text()) != made_by:
         (folder / "registry").mkdir(parents=True, exist_ok=True)
         _make(folder, registry)
@@ -86,7 +92,7 @@ def _make(folder: Path, registry: RegistrySettings) -> None:
     np.savez(folder / "asked.npz", rows=asked, expected=classifier.predict_proba(asked)[:, 1])
     joblib.dump(classifier, folder / "model.joblib")
     _save_mlflow(classifier, folder / "mlflow-model")
-    _register(classifier, registry)
+    _register(classifier, asked, registry)
 
 
 def _flights() -> tuple[Matrix, NDArray[np.float64]]:
@@ -130,7 +136,7 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _register(classifier: Any, settings: RegistrySettings) -> None:
+def _register(classifier: Any, held_out: Matrix, settings: RegistrySettings) -> None:
     registry = Registry(settings)
     pipeline = Pipeline([("columns", ColumnEncoder(COLUMNS, {}).fit(None)), ("model", classifier)])
     signature = Signature(
@@ -146,7 +152,9 @@ def _register(classifier: Any, settings: RegistrySettings) -> None:
             parameters={},
             metrics={},
         )
-        package = ModelPackage(signature=signature, lineage=lineage)
+        inputs = {name: held_out[:, place] for place, name in enumerate(COLUMNS)}
+        reference = profile(inputs, signature, outputs={OUTPUT: classifier.predict_proba(held_out)[:, 1]})
+        package = ModelPackage(signature=signature, lineage=lineage, reference_profile=reference)
         uri = log_package(pipeline, package, {"scikit-learn": sklearn.__version__})
     version = registry.register(NAME, uri, run.info.run_id, {})
     registry.point(CHAMPION, version)
