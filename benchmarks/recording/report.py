@@ -63,9 +63,9 @@ def _setting(results: Results) -> str:
         f"for {results.seconds:g} s after a warm-up, one after the other, each round in another order. The log is "
         f"written every {FLUSH_S:g} s, all answers, to local files; {SAMPLE:.0%} of requests are traced, by OTLP to a "
         "collector beside, and leave a line. Metrics are on in every cell. Ratios and differences are to the plain "
-        "cell of the same round: median (lowest to highest round). CPU: of the ingress replica, for one request; beside it: "
-        "of the rollouts' controller and of the shadow's own replica. An asterisk: in a round the load generator "
-        f"took over {_BUSY:.0%} of a core, so the server may do more."
+        "cell of the same round: median (lowest to highest round). CPU: of the ingress replica, for one request; "
+        "beside it: of the rollouts' controller and of the shadow's own replica. An asterisk: in a round the "
+        f"load generator took over {_BUSY:.0%} of a core, so the server may do more."
     )
 
 

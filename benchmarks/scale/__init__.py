@@ -1,0 +1,1 @@
+"""How many endpoints one replica takes, and how many models one multiplexed endpoint."""
