@@ -36,6 +36,10 @@ BAD = {
     "workers of a shared cluster": (["--set", "jobs.retrain.cluster=shared"], "jobs.retrain.workers"),
     "a job without a module": (["--set", "jobs.score.config.model=m"], "module is required"),
     "two registries": (["--set", "mlflow.trackingUri=http://m:5000"], "mlflow.trackingUri: mlflow.bundled.enabled"),
+    "priority classes of others and of our own": (
+        ["--set", "priorityClasses.existing.batch=low"],
+        "priorityClasses.existing: priorityClasses.create",
+    ),
     "fault tolerance without Redis": (
         ["--set", "gcsFaultTolerance.enabled=true,redis.bundled.enabled=false"],
         "gcsFaultTolerance.redisAddress",

@@ -37,6 +37,13 @@ def test_a_replica_finds_a_gpu_in_the_pods_that_have_one() -> None:
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
+def test_pods_take_priority_classes_that_are_there() -> None:
+    found = manifests("kind", "--set", "priorityClasses.create=false,priorityClasses.existing.serving=high")
+    assert not [it for it in found if it["kind"] == "PriorityClass"]
+    names = {pod["spec"].get("priorityClassName") for pod in pods([it for it in found if it["kind"] == "RayService"])}
+    assert names == {"high"}
+
+
 def test_the_notes_tell_the_next_commands(tmp_path: Path) -> None:
     told = notes(tmp_path, "--kube-version", "1.34.0", "-f", str(CHART / "examples" / "eks.yaml"))
     assert "helm -n models test taxiway" in told

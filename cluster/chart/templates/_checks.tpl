@@ -76,6 +76,9 @@
 {{- if and .Values.mlflow.bundled.enabled .Values.mlflow.trackingUri -}}
 {{- fail "mlflow.trackingUri: mlflow.bundled.enabled is set too; keep one of them" -}}
 {{- end -}}
+{{- if and .Values.priorityClasses.create (or .Values.priorityClasses.existing.serving .Values.priorityClasses.existing.batch) -}}
+{{- fail "priorityClasses.existing: priorityClasses.create makes classes of its own; set it to false" -}}
+{{- end -}}
 {{- if and .Values.redis.bundled.enabled .Values.redis.address -}}
 {{- fail "redis.address: redis.bundled.enabled is set too; keep one of them" -}}
 {{- end -}}

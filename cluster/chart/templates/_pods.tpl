@@ -111,14 +111,18 @@ labels: {{- include "taxiway.selector" .root | nindent 2 }}
   app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{- define "taxiway.priority" -}}
+{{- $classes := .root.Values.priorityClasses -}}
+{{- $class := ternary (printf "%s-%s" (include "taxiway.name" .root) .purpose) (index $classes.existing .purpose) $classes.create -}}
+{{- with $class }}priorityClassName: {{ . }}{{ end -}}
+{{- end -}}
+
 {{- define "taxiway.headPod" -}}
 metadata: {{- include "taxiway.podMetadata" . | nindent 2 }}
 spec:
   serviceAccountName: {{ include "taxiway.name" .root }}-head
   restartPolicy: Never
-  {{- if .root.Values.priorityClasses.create }}
-  priorityClassName: {{ include "taxiway.name" .root }}-{{ .purpose }}
-  {{- end }}
+  {{- include "taxiway.priority" (dict "root" .root "purpose" .purpose) | nindent 2 }}
   {{- include "taxiway.pullSecrets" .root | nindent 2 }}
   securityContext: {{- include "taxiway.podSecurity" .root | nindent 4 }}
   containers:
@@ -145,9 +149,7 @@ spec:
   serviceAccountName: {{ include "taxiway.name" .root }}-workers
   automountServiceAccountToken: false
   restartPolicy: Never
-  {{- if .root.Values.priorityClasses.create }}
-  priorityClassName: {{ include "taxiway.name" .root }}-{{ .group.purpose }}
-  {{- end }}
+  {{- include "taxiway.priority" (dict "root" .root "purpose" .group.purpose) | nindent 2 }}
   {{- include "taxiway.pullSecrets" .root | nindent 2 }}
   # A spot node gives notice and sends SIGTERM: first the hook moves the replicas, then Ray stops.
   terminationGracePeriodSeconds: {{ add .group.drainSeconds 10 }}
