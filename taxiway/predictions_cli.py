@@ -1,4 +1,4 @@
-"""`taxiway predictions status | compact | retain`: the prediction log from a shell. None of them needs the registry."""
+"""`taxiway predictions status | compact | retain | forget`: the prediction log from a shell, without the registry."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ from taxiway.predictions.retention import OldHour, old_hours, retain
 from taxiway.predictions.settings import PredictionLogSettings
 from taxiway.predictions.status import Held, status
 from taxiway.predictions.storage import Storage
+from taxiway.predictions_forget_cli import add_forgetting
 from taxiway.settings import FileSettings, parse, read_yaml
 
 Lines = Iterator[str]
@@ -47,6 +48,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     kept.add_argument("--days", type=float, help="instead of the config's `retention_days`")
     kept.add_argument("--dry-run", action="store_true", help="say what would be deleted")
     kept.set_defaults(lines=_retain)
+    add_forgetting(actions, place, log_settings)
 
 
 def _status(given: argparse.Namespace) -> Lines:
@@ -77,6 +79,8 @@ def _cells(held: Held) -> tuple[str, ...]:
 def _compact(given: argparse.Namespace) -> Lines:
     def once() -> Lines:
         done = compact(_settings(given).location, datetime.now(UTC))
+        if done.forgotten:
+            yield f"{done.forgotten} rows have gone that came after their subject was forgotten"
         yield f"{done.folders} hours: {done.files_before} files have become {done.files_after}"
 
     return _repeated(given, once)
@@ -139,17 +143,26 @@ def _settings(given: argparse.Namespace) -> PredictionLogSettings:
     Raises:
         ConfigError: the config can't be used.
     """
-    found = {} if given.config is None else _of_config(read_yaml(given.config), given.config)
+    return log_settings(given, _KEYS)
+
+
+def log_settings(given: argparse.Namespace, keys: Sequence[str]) -> PredictionLogSettings:
+    """What a serve file says of its log, of these keys alone; --location goes before it.
+
+    Raises:
+        ConfigError: as `_settings`.
+    """
+    found = {} if given.config is None else _of_config(read_yaml(given.config), given.config, keys)
     if given.location is not None:
         found["location"] = given.location
     return parse({"predictions": found}, _LogFile, given.config or "predictions").predictions
 
 
-def _of_config(data: Any, source: str) -> dict[str, Any]:
-    """What a serve file says of the log's place and age; its secrets are not looked at."""
+def _of_config(data: Any, source: str, keys: Sequence[str]) -> dict[str, Any]:
+    """What a serve file says of the log; who needs only its place and age does not look at its secrets."""
     applications = data.get("applications", [{"args": data}]) if isinstance(data, dict) else []
     told = [(application.get("args") or {}).get("predictions") for application in applications]
-    found = [{key: log[key] for key in _KEYS if key in log} for log in told if isinstance(log, dict)]
+    found = [{key: log[key] for key in keys if key in log} for log in told if isinstance(log, dict)]
     if not found:
         raise ConfigError(f"{source}: has no key `predictions`; give a serve file that has it")
     if any(other != found[0] for other in found):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from taxiway.markup import Child, element, picture, table
-from taxiway.rollout.tally import quantile_apart
+from taxiway.rollout.tally import OTHER, quantile_apart
 from taxiway.rollout_series import Look, steps_of
-from taxiway.rollout_sketch import SIDES, Pairing, Side, Sketch, newest
+from taxiway.rollout_sketch import SIDES, Pairing, Ranks, Side, Sketch, newest
 from taxiway.rollout_sketch_plots import Sides, latency_curve, output_figure
 
 _LABELS = 8
@@ -58,7 +58,8 @@ def _differences(series: Sequence[Look], shadowed: Sketch) -> list[Child]:
         correlation = "" if known is None or known.correlation is None else f"{known.correlation:.4f}"
         mean = "" if known is None else f"{known.mean:.4g}"
         ends = [quantile_apart(it.bins, share) for share in _QUANTILES]
-        rows.append([name, f"{it.n:,}", mean, *("" if end is None else f"{end:.3g}" for end in ends), correlation])
+        quantiles = ("" if end is None else f"{end:.3g}" for end in ends)
+        rows.append([name, f"{it.n:,}", mean, *quantiles, correlation, _ranks(it.ranks)])
     parts: list[Child] = [element("h3", f"Copies beside live answers, step {shadowed.step + 1}")]
     if rows:
         head = [
@@ -67,23 +68,36 @@ def _differences(series: Sequence[Look], shadowed: Sketch) -> list[Child]:
             "mean",
             *(f"{share:.0%} are below" for share in _QUANTILES),
             "correlation",
+            "rank correlation",
         ]
-        parts.append(table(head, rows, numbers=set(range(1, 7))))
+        parts.append(table(head, rows, numbers=set(range(1, 8))))
     for name, it in shadowed.apart.items():
         if it.pairs:
             told = f"{name}: rows are what was answered live, columns what the copy said."
+            unnamed = it.pairs.get(OTHER, 0)
+            if unnamed:
+                told = f"{told} {unnamed:,} rows of pairs that came late are not in it."
             parts += [element("p", told, class_="muted"), _matrix(it)]
     return parts
 
 
+def _ranks(found: Ranks | None) -> str:
+    """Spearman's, and what it lies between where values share a bin."""
+    if found is None:
+        return ""
+    ends = f"{found.low:.4f} to {found.high:.4f}"
+    return f"{found.estimate:.4f}" if found.low == found.high else f"{found.estimate:.4f} ({ends})"
+
+
 def _matrix(pairing: Pairing) -> Element:
-    """Of labels: how often which stood for which."""
-    pairs = {(live, copy): count for pair, count in pairing.pairs.items() for live, _, copy in [pair.partition("→")]}
+    """Of labels and classes: how often which stood for which."""
+    named = ((pair.partition("→"), count) for pair, count in pairing.pairs.items() if pair != OTHER)
+    pairs = {(live, copy): count for (live, _, copy), count in named}
     often: dict[str, int] = {}
     for (live, copy), count in pairs.items():
         for label in (live, copy):
             often[label] = often.get(label, 0) + count
-    shown = sorted(often, key=lambda label: (-often[label], label))[:_LABELS]
+    shown = sorted(often.keys() - {OTHER}, key=lambda label: (-often[label], label))[:_LABELS]
     labels = [*shown, _OTHERS] if len(often) > len(shown) else shown
     counts: dict[tuple[str, str], int] = {}
     for (live, copy), count in pairs.items():

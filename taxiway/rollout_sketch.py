@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from taxiway.rollout.tally import Tally
+from taxiway.rollout.ranks import rank_correlation
+from taxiway.rollout.tally import OTHER, Tally
 from taxiway.settings import Settings
 
 SideName = Literal["champion", "challenger", "copies"]
@@ -14,10 +15,12 @@ SIDES: tuple[SideName, ...] = ("champion", "challenger", "copies")
 OUTPUTS = 8
 """Of a model with more, the first by name are kept."""
 _BINS = 200
+_UNNAMED = 0.05
+"""Whole numbers of which more have no name are no classes."""
 
 
 class Distribution(Settings):
-    """Of one output. `bins` are those of `tally.bin_of` where it has a mean, else labels."""
+    """Of one output. `bins` are those of `tally.bin_of` where it has a mean, else labels or classes."""
 
     n: int
     mean: float | None = None
@@ -38,17 +41,27 @@ class Side(Settings):
     outputs: dict[str, Distribution] = Field(default_factory=dict)
 
 
+class Ranks(Settings):
+    """Spearman's rank correlation; that of the values themselves lies between `low` and `high`."""
+
+    estimate: float
+    low: float
+    high: float
+
+
 class Pairing(Settings):
     """A copy's output beside the live one: of numbers `bins` of the difference, of labels what stood for what.
 
     Attributes:
         bins: as `tally.quantile_apart` takes them.
-        pairs: `live→copy`, also where both are the same.
+        pairs: `live→copy`, also where both are the same; of whole numbers too, where nearly all are small.
+        ranks: of one number a row, once it varies.
     """
 
     n: int
     bins: dict[int, int] = Field(default_factory=dict)
     pairs: dict[str, int] = Field(default_factory=dict)
+    ranks: Ranks | None = None
 
 
 class Sketch(Settings):
@@ -67,7 +80,7 @@ class Sketch(Settings):
 
 def sketch(step: int, champion: Tally, challenger: Tally, copies: Tally) -> Sketch:
     """Of the tallies of a step."""
-    apart = {name: _pairing(copies, f"difference/{name}") for name in copies.names("difference")[:OUTPUTS]}
+    apart = {name: _pairing(copies, name) for name in copies.names("difference")[:OUTPUTS]}
     return Sketch(step=step, champion=_side(champion), challenger=_side(challenger), copies=_side(copies), apart=apart)
 
 
@@ -88,13 +101,28 @@ def _side(tally: Tally) -> Side:
 
 def _distribution(tally: Tally, prefix: str) -> Distribution:
     n, total, _ = tally.moments(prefix)
+    classes = _counts(tally.below(f"{prefix}/class/"))
+    if n and _are_classes(classes):
+        return Distribution(n=n, bins=classes)
     mean = total / n if n and f"{prefix}/sum" in tally.numbers else None
     return Distribution(n=n, mean=mean, bins=_counts(tally.below(f"{prefix}/bin/")))
 
 
-def _pairing(copies: Tally, prefix: str) -> Pairing:
+def _are_classes(counts: Mapping[str, int]) -> bool:
+    """Whether whole numbers are few enough for a name each. A pair counts by the live class."""
+    other = sum(count for name, count in counts.items() if OTHER in name)
+    return bool(counts) and other <= _UNNAMED * sum(counts.values())
+
+
+def _pairing(copies: Tally, output: str) -> Pairing:
+    prefix = f"difference/{output}"
+    found = rank_correlation(copies, output)
+    ranks = None if found is None else Ranks(estimate=found.estimate, low=found.low, high=found.high)
+    pairs = _counts(copies.below(f"{prefix}/pair/"))
+    is_number = f"{prefix}/pairs" in copies.numbers
     bins = {int(place): int(count) for place, count in copies.below(f"{prefix}/bin/").items()}
-    return Pairing(n=int(copies[f"{prefix}/n"]), bins=bins, pairs=_counts(copies.below(f"{prefix}/pair/")))
+    shown = pairs if not is_number or _are_classes(pairs) else {}
+    return Pairing(n=int(copies[f"{prefix}/n"]), bins=bins, pairs=shown, ranks=ranks)
 
 
 def _counts(found: Mapping[str, float]) -> dict[str, int]:

@@ -8,12 +8,12 @@
 A kill between any two steps leaves files that are superfluous, never a record that is missing or counts twice. A
 lock keeps a second compactor from doing the same work. Nothing rests on it: two that do not know of each other write
 the same records twice at worst, which readers show once and the next compaction joins.
+
+Before all that, rows go that have come since their subject was forgotten (see forgetting.py).
 """
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,18 +21,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from taxiway.predictions import ids
 from taxiway.predictions.distinct import distinct_records
 from taxiway.predictions.fields import is_encrypted
-from taxiway.predictions.files import parquet
+from taxiway.predictions.forgetting import forget_late
 from taxiway.predictions.labels import distinct_labels
 from taxiway.predictions.lock import one_at_a_time
-from taxiway.predictions.partitions import COMPACTED, GROUND_TRUTH, end_of, endpoint_root, endpoints
-from taxiway.predictions.snapshot import REPLACES, live_files, read_files, read_schema, replaces, together
+from taxiway.predictions.partitions import GROUND_TRUTH, end_of, endpoint_root, endpoints
+from taxiway.predictions.rewriting import Change, Step, delete_superfluous, replace
+from taxiway.predictions.snapshot import live_files, read_schema
 from taxiway.predictions.storage import Storage, until_nothing_vanishes
 
-Distinct = Callable[[pa.Table], pa.Table]
-Step = Callable[[str], None]
 _ABANDONED = timedelta(days=1)
 
 
@@ -50,11 +48,12 @@ class CompactionRules:
 
 @dataclass(frozen=True)
 class Compacted:
-    """What one pass did."""
+    """What one pass did; `forgotten` is how many rows of subjects went that were forgotten before they came."""
 
     folders: int
     files_before: int
     files_after: int
+    forgotten: int = 0
 
 
 def compact(
@@ -70,11 +69,12 @@ def compact(
         OSError: the storage does not answer.
     """
     storage = Storage(location)
-    roots: dict[str, Distinct] = {endpoint_root(name): distinct_records for name in endpoints(storage)}
+    roots: dict[str, Change] = {endpoint_root(name): distinct_records for name in endpoints(storage)}
     roots[GROUND_TRUTH] = distinct_labels
     done = []
     with one_at_a_time(storage, "compaction") as still_mine:
         storage.sweep((now - _ABANDONED).timestamp())
+        late = forget_late(storage, now, still_mine, step)
         for root, distinct in roots.items():
             for folder, files in _by_hour(storage, root).items():
                 is_over = end_of(folder) + rules.settle <= now
@@ -83,7 +83,7 @@ def compact(
                     job = partial(_compact_hour, storage, folder, distinct, rules, step)
                     done.append(until_nothing_vanishes(job))
     changed = [it for it in done if it.folders]
-    return Compacted(len(changed), sum(it.files_before for it in changed), sum(it.files_after for it in changed))
+    return Compacted(len(changed), sum(it.files_before for it in changed), sum(it.files_after for it in changed), late)
 
 
 def _by_hour(storage: Storage, root: str) -> Mapping[str, int]:
@@ -91,16 +91,13 @@ def _by_hour(storage: Storage, root: str) -> Mapping[str, int]:
     return Counter(path.rpartition("/")[0] for path in sorted(storage.files(root)))
 
 
-def _compact_hour(storage: Storage, folder: str, distinct: Distinct, rules: CompactionRules, step: Step) -> Compacted:
+def _compact_hour(storage: Storage, folder: str, distinct: Change, rules: CompactionRules, step: Step) -> Compacted:
     listed = storage.files(folder)
     live = live_files(storage, listed)
     joined = [group for alike in _alike(storage, live) for group in groups(alike, rules.target_bytes)]
     for group in joined:
-        _join(storage, folder, group, listed, distinct, step)
-    superfluous = _superfluous(storage, folder)
-    for path in superfluous:
-        step(f"delete {path}")
-        storage.delete([path])
+        replace(storage, folder, group, listed, distinct, step)
+    superfluous = delete_superfluous(storage, folder, step)
     after = len(live) - sum(len(group) - 1 for group in joined)
     return Compacted(int(bool(superfluous)), len(listed), after)
 
@@ -137,33 +134,3 @@ def groups(live: Mapping[str, int], target_bytes: int) -> Iterator[list[str]]:
         size += live[path]
     if len(group) > 1:
         yield group
-
-
-def _join(
-    storage: Storage,
-    folder: str,
-    group: Sequence[str],
-    listed: Mapping[str, int],
-    distinct: Distinct,
-    step: Step,
-) -> None:
-    table = distinct(together(read_files(storage, group)))
-    table = table.take(ids.order(ids.from_arrow(table["prediction_id"]), ids.numbers(table["row"], -1)))
-    names = [_name(path) for path in group]
-    # A file that is replaced names others that may be there still: they must not count again when it has gone.
-    inherited = [name for path in group if _name(path).startswith(COMPACTED) for name in replaces(storage, path)]
-    present = {_name(path) for path in listed}
-    gone = sorted({*names, *(name for name in inherited if name in present)})
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
-    path = f"{folder}/{COMPACTED}{digest}.parquet"
-    step(f"write {path}")
-    storage.write(path, parquet(ids.with_uuids(table), {REPLACES: json.dumps(gone)}))
-
-
-def _superfluous(storage: Storage, folder: str) -> list[str]:
-    listed = storage.files(folder)
-    return sorted(listed.keys() - live_files(storage, listed).keys())
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]

@@ -66,6 +66,12 @@ def decrypted(table: pa.Table, endpoint: str, keys: FieldKeys) -> pa.Table:
     return table
 
 
+def key_id_of(value: str) -> str | None:
+    """The key under which a value is encrypted; None for what is no encrypted value."""
+    found = _MARK.fullmatch(value)
+    return None if found is None else found[1]
+
+
 class _Column:
     """Decrypts the values of one column."""
 

@@ -74,7 +74,7 @@ class FieldRules:
         known: dict[Any, str] = {}
         digests = np.full(len(values), None, np.object_)
         for row, value in enumerate(values):
-            message = _canonical(value)
+            message = canonical(value)
             if message is not None:
                 digest = known.get(message)
                 if digest is None:
@@ -94,7 +94,8 @@ def is_encrypted(field: "pa.Field[Any]") -> bool:
     return all(found.get(key.encode()) == value.encode() for key, value in ENCRYPTED.items())
 
 
-def _canonical(value: Any) -> bytes | None:
+def canonical(value: Any) -> bytes | None:
+    """What a digest is of: equal for equal values, whatever type they come in; None for a missing one."""
     if isinstance(value, np.ndarray):
         return repr(value.tolist()).encode()
     if isinstance(value, np.generic):

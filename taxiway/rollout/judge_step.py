@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import sqrt
+from math import inf, sqrt
 
 from taxiway.rollout.observations import Counts, Moments
-from taxiway.rollout.plan import ChecksSettings, QualitySettings, RolloutSettings
+from taxiway.rollout.plan import ChecksSettings, QualitySettings, RankCorrelationSettings, RolloutSettings
+from taxiway.rollout.ranks import disorder, has_order, rank_correlation
 from taxiway.rollout.ratio_mismatch import Assigned, ratio_mismatch
 from taxiway.rollout.sequential import Interval, proportion, proportion_difference
 from taxiway.rollout.sequential_means import mean, mean_difference
@@ -86,6 +87,8 @@ def _checks(checks: ChecksSettings, seen: Seen, live: bool, copies: bool) -> lis
     if checks.disagreement is not None and copies:
         check = _guardrail("disagreement", checks.disagreement.max, checks.min_requests, "apart")
         found.append((check, _apart(seen.shadow)))
+    if checks.rank_correlation is not None and copies:
+        found.append(_order(checks.rank_correlation, seen.shadow, checks.min_requests))
     if checks.outputs is not None:
         check = _guardrail("outputs", checks.outputs.max_shift, checks.min_requests, "standard deviations apart")
         found.append((check, _shift(side, seen.champion)))
@@ -143,6 +146,27 @@ def _one_apart(shadow: Tally, output: str, alpha: float) -> Interval:
     if f"difference/{output}/pairs" in shadow.numbers:  # of numbers
         return mean(Moments(n, total, squares), alpha)
     return proportion(Counts(n, int(total)), alpha)
+
+
+def _order(settings: RankCorrelationSettings, shadow: Tally, min_rows: int) -> Measured:
+    """What copies lack of the order of live answers, the output that lacks most; alpha is divided over the outputs."""
+    check = _guardrail("rank_correlation", 1 - settings.min, min_rows, "of the rank correlation lost")
+    compared = shadow.names("difference") if settings.output is None else [settings.output]
+    outputs = [name for name in compared if has_order(shadow, name)]
+    if not outputs:
+        names = ", ".join(shadow.names("difference"))
+        told = f"{names}: labels and rows of several numbers have no order; use `disagreement`" if names else ""
+        return replace(check, unmeasured=told), None
+
+    def measure(alpha: float) -> Interval:
+        found = [rank_correlation(shadow, output) for output in outputs]
+        known = [disorder(it, alpha / len(outputs)) for it in found if it is not None]
+        if len(known) < len(outputs):  # one of them has never varied yet
+            return Interval(None, -inf, inf, min((it.n for it in known), default=0))
+        worst = [it.estimate for it in known if it.estimate is not None]
+        return Interval(max(worst), max(it.low for it in known), max(it.high for it in known), known[0].n)
+
+    return check, measure
 
 
 def _shift(challenger: Tally, champion: Tally) -> Measure | None:

@@ -63,6 +63,13 @@ class DisagreementSettings(Settings):
     max: float = Field(gt=0)
 
 
+class RankCorrelationSettings(Settings):
+    """Of a shadow's answers that are one number a row: whether they put rows into the order of the live ones."""
+
+    min: float = Field(gt=-1, lt=1, description="Spearman's rank correlation with the live answers is at least this")
+    output: str | None = Field(default=None, description="the output that is judged; default: the worst of all numbers")
+
+
 class OutputsSettings(Settings):
     """Of numeric outputs: how far the challenger's mean lies from the champion's."""
 
@@ -96,6 +103,7 @@ class ChecksSettings(Settings):
     slow: SlowSettings | None = SlowSettings()
     missing: MissingSettings | None = MissingSettings()
     disagreement: DisagreementSettings | None = None
+    rank_correlation: RankCorrelationSettings | None = None
     outputs: OutputsSettings | None = None
     quality: QualitySettings | None = None
     alpha: float = Field(
@@ -133,6 +141,12 @@ class RolloutSettings(Settings):
     def _two_variants(self) -> "RolloutSettings":
         if self.champion == self.challenger:
             raise ValueError("champion and challenger must be two variants")
+        return self
+
+    @model_validator(mode="after")
+    def _has_copies_to_compare(self) -> "RolloutSettings":
+        if self.checks.rank_correlation is not None and not any(step.shadow for step in self.steps):
+            raise ValueError("checks.rank_correlation compares copies; give a step a `shadow`, or leave the check out")
         return self
 
     def traffic(self, step: int) -> TrafficSettings:

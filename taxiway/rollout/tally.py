@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from taxiway.rollout.joint import bounded, conformed, is_cell, of_pairs
 from taxiway.signature import Array, Columns
 
 Kind = Literal["live", "shadow"]
@@ -20,11 +21,16 @@ _GROWTH = 1.1
 LATENCY_BOUNDS_S: NDArray[np.float64] = np.asarray(0.0002 * _GROWTH ** np.arange(140), np.float64)
 """Upper bounds of the latency histogram: up to two minutes, each ten percent above the one before."""
 _LABELS = 50
-_OTHER = "(other)"
+OTHER = "(other)"
+"""What has no name of its own."""
 _BINS = 400
 """Bins or pairs of an output that are counted by name; a text that is never the same twice must not fill the memory."""
 _BINS_OF_A_DOUBLING = 4
 _EQUAL = -161
+CLASSES = 50
+"""Whole numbers as classes: those nearer to 0 than this have names, the rest is `(other)`."""
+RANKED = 8
+"""Of a model with more outputs, the first by name are compared by their order too."""
 _COUNTED_BY_NAME = re.compile(r"(?:output|difference)/.+?/(?:bin|pair)/")
 
 
@@ -48,7 +54,10 @@ class Stream(NamedTuple):
 @dataclass(frozen=True)
 class Tally:
     """Additive numbers by name: `requests`, `code/…`, `latency/BUCKET`, `rows`, `missing/COLUMN`, and for each output
-    `output/NAME/…` (moments, bins, labels) and, of a shadow, `difference/NAME/…` to the live answer."""
+    `output/NAME/…` (moments, bins, labels, classes) and, of a shadow, `difference/NAME/…` to the live answer.
+
+    All of them grow, but for those in cells (`taxiway.rollout.joint`): these become wider, and have other names then.
+    """
 
     numbers: Numbers = field(default_factory=dict)
 
@@ -57,7 +66,8 @@ class Tally:
 
     def __sub__(self, before: "Tally") -> "Tally":
         """What came since `before`, which must be an earlier tally of the same process."""
-        found = {name: value - before.numbers.get(name, 0.0) for name, value in self.numbers.items()}
+        names = (*self.numbers, *(name for name in before.numbers if name not in self.numbers))
+        found = {name: self[name] - before[name] for name in names}
         return Tally({name: value for name, value in found.items() if value})
 
     def __getitem__(self, name: str) -> float:
@@ -119,18 +129,22 @@ def added(one: Numbers, other: Numbers) -> dict[str, float]:
 
 
 def grown(total: Numbers, numbers: Numbers) -> dict[str, float]:
-    """As `added`, but of each output only the first bins and pairs keep their names; what is new later is `(other)`."""
+    """As `added`, but no output fills the memory.
+
+    Of its bins and pairs only the first ones keep their names, what is new later is `(other)`; its cells become wider.
+    """
+    numbers = conformed(total, numbers)
     if numbers.keys() <= total.keys():
         return added(total, numbers)
-    known = Counter(match[0] for name in total if (match := _COUNTED_BY_NAME.match(name)))
+    known = Counter(match[0] for name in total if not is_cell(name) and (match := _COUNTED_BY_NAME.match(name)))
     found: dict[str, float] = {}
     for name, value in numbers.items():
-        told, match = name, None if name in total else _COUNTED_BY_NAME.match(name)
+        told, match = name, None if name in total or is_cell(name) else _COUNTED_BY_NAME.match(name)
         if match:
             known[match[0]] += 1
-            told = name if known[match[0]] <= _BINS else match[0] + _OTHER
+            told = name if known[match[0]] <= _BINS else match[0] + OTHER
         found[told] = found.get(told, 0.0) + value
-    return added(total, found)
+    return bounded(added(total, found), [name for name in found if name not in total])
 
 
 def of_requests(codes: Iterable[str], seconds: Array) -> dict[str, float]:
@@ -165,20 +179,39 @@ def of_differences(live: Columns, shadow: Columns) -> dict[str, float]:
     """How far a shadow's answers lie from the live ones to the same rows.
 
     Numbers: moments of the absolute difference (a missing one on one side counts as 1), its histogram as
-    `quantile_apart` reads it, and the sums that the correlation of both needs. Other values: how many differ, and
-    which stood for which.
+    `quantile_apart` reads it, the sums that the correlation of both needs, and, of one number a row, the cells of its
+    rank correlation. Other values: how many differ. Of these and of whole numbers: which stood for which.
     """
     found: dict[str, float] = {}
-    for name, values in live.items():
+    for place, (name, values) in enumerate(sorted(live.items())):
         other = shadow.get(name)
         if other is None or other.shape != values.shape or not len(values):
             continue
         prefix = f"difference/{name}"
         if values.dtype.kind in "iuf" and other.dtype.kind in "iuf":
             found |= _numeric_difference(prefix, values.astype(np.float64), other.astype(np.float64))
+            if values.size == len(values):
+                found |= _pairs_of_numbers(prefix, values.ravel(), other.ravel(), is_ranked=place < RANKED)
         else:
             found |= _label_difference(prefix, _one_per_row(values), _one_per_row(other))
     return found
+
+
+def _pairs_of_numbers(prefix: str, live: Array, shadow: Array, is_ranked: bool) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if is_ranked:
+        x, y = live.astype(np.float64), shadow.astype(np.float64)
+        known = ~(np.isnan(x) | np.isnan(y))
+        found |= of_pairs(prefix, x[known], y[known])
+    if live.dtype.kind in "iu" and shadow.dtype.kind in "iu":
+        found |= _pairs(prefix, _classes(live), _classes(shadow))
+    return found
+
+
+def _classes(values: Array) -> Array:
+    """Whole numbers as labels."""
+    near = (values < CLASSES) & (values > -CLASSES)
+    return np.where(near, np.where(near, values, 0).astype(np.int64).astype(str), OTHER)
 
 
 def correlation(tally: Tally, output: str) -> float | None:
@@ -192,7 +225,7 @@ def correlation(tally: Tally, output: str) -> float | None:
     return float(covariance / np.sqrt(spread)) if spread > 1e-24 else None
 
 
-@np.errstate(over="ignore")
+@np.errstate(over="ignore", invalid="ignore")
 def _numeric_difference(prefix: str, live: NDArray[np.float64], shadow: NDArray[np.float64]) -> dict[str, float]:
     apart = np.abs(live - shadow).reshape(len(live), -1)
     one_missing = (np.isnan(live) != np.isnan(shadow)).reshape(len(live), -1)
@@ -231,10 +264,17 @@ def quantile_apart(bins: Mapping[int, float], share: float) -> float | None:
 
 
 def _label_difference(prefix: str, live: Array, shadow: Array) -> dict[str, float]:
-    labels, codes = np.unique(np.concatenate((live.astype(str), shadow.astype(str))), return_inverse=True)
-    one, other = codes[: len(live)], codes[len(live) :]
+    one, other = live.astype(str), shadow.astype(str)
     differ = float((one != other).sum())
     found = {f"{prefix}/n": float(len(live)), f"{prefix}/sum": differ, f"{prefix}/sumsq": differ}
+    return found | _pairs(prefix, one, other)
+
+
+def _pairs(prefix: str, live: Array, shadow: Array) -> dict[str, float]:
+    """Which label stood for which, and how often."""
+    labels, codes = np.unique(np.concatenate((live, shadow)), return_inverse=True)
+    one, other = codes[: len(live)], codes[len(live) :]
+    found: dict[str, float] = {}
     for pair, times in zip(*np.unique(one * len(labels) + other, return_counts=True), strict=True):
         name = f"{prefix}/pair/{labels[pair // len(labels)][:40]}→{labels[pair % len(labels)][:40]}"
         found[name] = found.get(name, 0.0) + float(times)
@@ -257,6 +297,9 @@ def _distribution(prefix: str, values: Array) -> dict[str, float]:
         found[f"{prefix}/missing"] = float(len(numbers) - len(known))
     for place, count in zip(*np.unique(bin_of(known), return_counts=True), strict=True):
         found[f"{prefix}/bin/{place}"] = float(count)
+    if values.dtype.kind in "iu":
+        for name, count in zip(*np.unique(_classes(values), return_counts=True), strict=True):
+            found[f"{prefix}/class/{name}"] = float(count)
     return found
 
 
@@ -276,7 +319,7 @@ def _labels(prefix: str, values: Array) -> dict[str, float]:
     for label, count in zip(labels[:_LABELS], counts[:_LABELS], strict=True):
         found[f"{prefix}/bin/{label[:80]}"] = float(count)
     if len(labels) > _LABELS:
-        found[f"{prefix}/bin/{_OTHER}"] = float(counts[_LABELS:].sum())
+        found[f"{prefix}/bin/{OTHER}"] = float(counts[_LABELS:].sum())
     return found
 
 

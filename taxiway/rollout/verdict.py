@@ -28,6 +28,7 @@ class Check:
         min_rows: the check does not pass with fewer rows on the smaller side; it may fail.
         weight: its share of alpha, relative to the others'.
         unit: of the metric, for sentences.
+        unmeasured: why it could not be measured, where somebody can do something about it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Check:
     min_rows: int = 0
     weight: float = 1.0
     unit: str = ""
+    unmeasured: str = ""
 
     def __post_init__(self) -> None:
         if not (isfinite(self.threshold) and isfinite(self.weight) and self.weight > 0):
@@ -119,7 +121,8 @@ def assess(
 def find(check: Check, measure: Measure | None, alpha: float) -> Finding:
     """One check at its own alpha."""
     if measure is None:
-        return Finding(check, alpha, None, None, None, 0, "could_not_measure", f"{check.name}: could not be measured")
+        told = ": ".join(it for it in (check.name, "could not be measured", check.unmeasured) if it)
+        return Finding(check, alpha, None, None, None, 0, "could_not_measure", told)
     interval = measure(alpha)
     state = _finding_state(check, interval)
     sentence = _sentence(check, interval, alpha, state)

@@ -76,3 +76,33 @@ def test_columns_whose_shares_lie_furthest_apart_come_first() -> None:
     assert re.search(r"champion challenger apart 1.00% 9.00% c00 50.00% 50.00% c01", found)
     assert "2 more columns are missing less." in found
     assert "rare" not in found
+
+
+def test_classes_get_bars_and_the_matrix_of_labels_and_a_rank_correlation() -> None:
+    live = np.array([3, 3, 7, 7, 7])
+    copy = np.array([3, 7, 7, 7, 7])
+    copies = Tally(of_answers({}, {"kind": copy})) + Tally(of_differences({"kind": live}, {"kind": copy}))
+    one = seen(Tally(of_answers({}, {"kind": live})), Tally(), copies)
+    assert one.sketch is not None
+    assert one.sketch.champion.outputs["kind"].bins == {"3": 2, "7": 3}
+    assert one.sketch.champion.outputs["kind"].mean is None
+    text = page(one).text
+    assert "columns what the copy said. 7 3 7 3 · 3 1 1" in text
+    assert f"0.6124 {one.sketch.apart['kind'].ranks.estimate:.4f}" in text  # type: ignore[union-attr]
+
+
+def test_pairs_that_came_too_late_for_a_name_are_told_and_not_drawn() -> None:
+    copies = Tally(of_answers({}, {"k": texts("a")})) + Tally(
+        {"difference/k/n": 7.0, "difference/k/sum": 1.0, "difference/k/pair/a→b": 4.0, "difference/k/pair/(other)": 3.0}
+    )
+    text = page(seen(Tally(), Tally(), copies)).text
+    assert "3 rows of pairs that came late are not in it. a b a · 4 b · ·" in text
+
+
+def test_a_rank_correlation_in_cells_shows_its_ends() -> None:
+    random = np.random.default_rng(1)
+    live = random.normal(size=5_000)
+    copies = Tally(of_answers({}, {"p": live})) + Tally(
+        of_differences({"p": live}, {"p": live + random.normal(size=5_000)})
+    )
+    assert re.search(r" 0\.6\d+ \(0\.[3-6]\d+ to 0\.[6-9]\d+\)", page(seen(Tally(), Tally(), copies)).text)
