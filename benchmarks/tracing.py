@@ -175,9 +175,9 @@ def cell(share: float | None) -> Cell:
     tracing, exporting = None, None
     if share is not None:
         # More than a slice holds: nothing is dropped, and `force_flush` finds everything.
-        exporting = BatchSpanProcessor(span_exporter(), max_queue_size=20_000)
+        exporting = BatchSpanProcessor(span_exporter(resource("benchmark", "1")), max_queue_size=20_000)
         settings = TracingSettings(sample=share, slow_ms=60_000, requests_per_s=_ENOUGH)
-        tracing = Tracing(settings, Spans(exporting, resource("benchmark", "1")))
+        tracing = Tracing(settings, Spans(exporting))
     metrics = ServingMetrics()
     shadowing = Shadowing(metrics, None, tracing)
     endpoint = Endpoint(EndpointSettings(name="sum", model="models:/sum@champion"), 30.0)

@@ -30,6 +30,7 @@ from retrain.search import Look
 from retrain.settings import RetrainSettings, WindowSettings
 from retrain.source import LabelsFile
 from retrain.trainers.contract import FittedModel
+from retrain.usual import usual_of
 from retrain.windows import Windows
 from taxiway.environment import Environment
 from taxiway.errors import RegistryError
@@ -204,19 +205,16 @@ def _forget_unfinished(experiment: str, run_id: str) -> None:
 def _package(settings: RetrainSettings, candidate: Candidate, run_id: str) -> ModelPackage:
     signature, evaluate = signature_of(settings), candidate.windows.evaluate
     features = candidate.features.optional_inputs if candidate.features else ()
+    # Rows that the model has not learned from: of those it knows the answers too well.
+    reference = profile(evaluate.columns, signature, features, {settings.output: candidate.judgement.answers})
     return ModelPackage(
         flavor=candidate.fitted.flavor,
         signature=signature,
         features=candidate.features,
         output_kind=settings.learning_task.output_kind,
         predict_method=None if settings.task == "binary" else candidate.fitted.method,
-        reference_profile=profile(
-            # Rows that the model has not learned from: of those it knows the answers too well.
-            evaluate.columns,
-            signature,
-            features,
-            {settings.output: candidate.judgement.answers},
-        ),
+        reference_profile=reference,
+        usual_drift=usual_of(reference, candidate.fitted, candidate.windows.train, settings.output),
         lineage=Lineage(
             data_digest=candidate.windows.train.digest,
             data_rows=len(candidate.windows.train),

@@ -24,6 +24,7 @@ from retrain.tasks import BINARY, METRICS, MetricName, Task
 from retrain.trainers.boosting import Boosting
 from retrain.trainers.contract import SearchData, Trainer
 from taxiway.errors import JobError
+from taxiway.telemetry.job_trace import TRACEPARENT, Below, traceparent_here
 
 __all__ = ["PATIENCE", "Look", "Looks", "SearchData", "Trial", "best_look", "search"]
 
@@ -44,7 +45,16 @@ _STATE = "trial.pickle"
 class Trial(tune.Trainable):  # type: ignore[misc]
     """One trial: each step adds iterations to the same fit and judges it on the validation window."""
 
-    def setup(self, config: dict[str, Any], data: SearchData, settings: SearchSettings, trainer: Trainer) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        data: SearchData,
+        settings: SearchSettings,
+        trainer: Trainer,
+        traceparent: str | None = None,
+    ) -> None:
+        if traceparent is not None:  # what is instrumented in a trainer goes on in the retraining's trace
+            os.environ[TRACEPARENT] = traceparent
         self._data = data
         self._settings = settings
         self._trainer = trainer
@@ -93,19 +103,25 @@ class Looks(tune.Callback):  # type: ignore[misc]
     seen: list[Look] = field(default_factory=list)
     finished: int = 0
     task: Task = BINARY
+    spans: Below = field(default_factory=lambda: Below("trial", "look"))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         number, parameters = trial.config["trial"], trial.config["parameters"]
         look = Look(number, parameters, result["iterations"], result[self.task.loss], result[self.task.score])
         self.seen.append(look)
         self.journal.looked(look)
+        # Tune measures a step where it is made, and tells at once.
+        self.spans.did(str(number), result.get("time_this_iter_s", 0.0), {"taxiway.iterations": look.iterations})
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.spans.begin(str(trial.config["trial"]))
 
     def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **_: Any) -> None:
         self.journal.saved(trial.config["trial"], checkpoint.path)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         number = trial.config["trial"]
-        self._end(number)
+        self._end(trial)
         own = [look for look in self.seen if look.trial == number]
         best, best_of_all = best_look(own), best_look(self.seen)
         print(
@@ -115,16 +131,19 @@ class Looks(tune.Callback):  # type: ignore[misc]
         )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._end(trial.config["trial"])
+        self._end(trial, "trial_failed")
         print(f"  trial {trial.config['trial']:>3} failed; the search goes on without it", flush=True)
 
     def _told(self, look: Look) -> str:
         loss, score = METRICS[self.task.loss].title, METRICS[self.task.score].title
         return f"{loss} {look.loss:.4f}, {score} {look.score:.4f}"
 
-    def _end(self, number: int) -> None:
+    def _end(self, trial: Any, error: str | None = None) -> None:
+        number = trial.config["trial"]
         self.finished += 1
         self.journal.ended(number)
+        tried = {f"taxiway.parameter.{name}": value for name, value in trial.config["parameters"].items()}
+        self.spans.end(str(number), {"taxiway.trial": number, **tried}, error)
 
 
 def search(
@@ -178,7 +197,8 @@ def _run(
     """The trials that are left; what those that failed have raised."""
     ended = [trial for trial in past.values() if trial.ended]
     seen = [look for trial in past.values() for look in trial.looks]
-    trainable = tune.with_parameters(Trial, data=data, settings=settings, trainer=trainer)
+    given = {"data": data, "settings": settings, "trainer": trainer, "traceparent": traceparent_here()}
+    trainable = tune.with_parameters(Trial, **given)
     results = tune.Tuner(
         tune.with_resources(trainable, {"cpu": settings.cpus, "gpu": settings.gpus}),
         tune_config=tune.TuneConfig(

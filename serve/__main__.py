@@ -102,6 +102,9 @@ def _endpoints(settings: ServeSettings, server: str) -> list[str]:
             for uri in uris(variant):
                 version = registry.resolve(uri)
                 lines.append(f"{endpoint.name}/{variant.name}: {uri} is version {version.version}, at {address}")
+    for many in settings.multiplexed:
+        names = ", ".join(many.models)
+        lines.append(f"{many.name}: {names}@{many.alias} when they are asked for, at {server}/v2/models/MODEL")
     return lines
 
 

@@ -11,6 +11,7 @@ from serve.controller import RolloutController
 from serve.dedicated import DedicatedModel
 from serve.deployments import IngressBehindServe, IngressDeployment
 from serve.settings import ReplicaSettings, RunSettings, ServeSettings
+from serve.used import Place
 from taxiway.settings import home
 
 _SHUTDOWN_MARGIN_S = 5.0
@@ -74,7 +75,9 @@ def _dedicated(
         max_ongoing_requests=8,
     )
     run = RunSettings(**{name: getattr(run, name) for name in RunSettings.model_fields})
-    return deployment.bind(settings.registry, run, str(home()), model)
+    endpoint, variant = where.split("/")[:2]
+    place = Place(endpoint, variant, replicas.gpus, settings.cost, settings.logs)
+    return deployment.bind(settings.registry, run, str(home()), model, place)
 
 
 def _replicas(settings: ReplicaSettings, target_ongoing: float) -> dict[str, Any]:

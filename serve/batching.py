@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 Outputs = dict[str, Array]
 Done = Callable[["Outputs | TaxiwayError"], None]
 _SMOOTHING = 0.2
+_NONE: Mapping[bytes, bytes] = {}
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Waiting:
         prediction_id: the id of its answer, when it has been answered; of a shadow's copy that of the live answer.
         live: of a shadow's copy, the live answer.
         trace_id: where the request leaves a trace; of a copy that of the live request.
+        headers: of a live request.
     """
 
     __slots__ = (
         "columns",
         "done",
         "expires",
+        "headers",
         "live",
         "prediction_id",
         "rows",
@@ -73,6 +76,7 @@ class Waiting:
         self.prediction_id: str | None = None
         self.live: Outputs | None = None
         self.trace_id: str | None = None
+        self.headers: Mapping[bytes, bytes] = _NONE
 
     def finish(self, outcome: "Outputs | TaxiwayError") -> None:
         done, self.done = self.done, None
@@ -103,7 +107,8 @@ class Gatherer:
         score: answers a batch.
         inputs: the columns that requests may bring.
         rules: bounds of a batch and of the queue.
-        observe: told the rows, the seconds that the oldest request waited and the seconds of every batch.
+        observe: told of every batch the rows, the seconds that its oldest request waited and those that it took, and of
+            the wait those in which it was held open for more rows.
         executor: where batches are scored; None is the event loop.
         in_flight: batches that an executor may have at once.
         record: told of every batch when its answers have been handed out.
@@ -118,7 +123,7 @@ class Gatherer:
         score: Callable[[Columns], Scored],
         inputs: Mapping[str, Column],
         rules: BatchRules,
-        observe: Callable[[int, float, float], None],
+        observe: Callable[[int, float, float, float], None],
         executor: Executor | None = None,
         in_flight: int = 1,
         record: Record | None = None,
@@ -137,6 +142,7 @@ class Gatherer:
         self._rows_waiting = 0
         self._flush_is_due = False
         self._wait: asyncio.TimerHandle | None = None
+        self._waits_since = self._held_s = 0.0
         self._batch_s = 0.0
         self.idle = True
 
@@ -172,14 +178,18 @@ class Gatherer:
             return
         loop = asyncio.get_running_loop()
         if self._rows_waiting < self._rules.rows and self._rules.wait_s:
-            self._wait = self._wait or loop.call_later(self._rules.wait_s, self._flush)
+            if self._wait is None:
+                self._waits_since = time.monotonic()
+                self._wait = loop.call_later(self._rules.wait_s, self._flush)
             return
         self._flush_is_due = True
         loop.call_soon(loop.call_soon, self._flush)
 
     def _flush(self) -> None:
         self._flush_is_due = False
+        self._held_s = 0.0
         if self._wait is not None:
+            self._held_s = time.monotonic() - self._waits_since
             self._wait.cancel()
             self._wait = None
         if self._executor is None:
@@ -208,14 +218,14 @@ class Gatherer:
 
     def _answer(self, batch: list[Waiting]) -> None:
         if batch:
-            self._hand_out(batch, *self._computed(batch))
+            self._hand_out(batch, *self._computed(batch, self._held_s))
 
     def _start(self, executor: Executor, batch: list[Waiting]) -> None:
         if not batch:
             return
         self._free -= 1
         loop = asyncio.get_running_loop()
-        scoring = executor.submit(self._computed, batch)
+        scoring = executor.submit(self._computed, batch, self._held_s)
         scoring.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, batch, *done.result()))
 
     def _finished(self, batch: list[Waiting], scored: "list[Scored | TaxiwayError]", note: BatchNote | None) -> None:
@@ -236,15 +246,19 @@ class Gatherer:
         if self._tracing is not None and note is not None and note.members:
             self._tracing.batch(note)
 
-    def _computed(self, batch: Sequence[Waiting]) -> "tuple[list[Scored | TaxiwayError], BatchNote | None]":
+    def _computed(
+        self, batch: Sequence[Waiting], held_s: float
+    ) -> "tuple[list[Scored | TaxiwayError], BatchNote | None]":
         """The results of a batch, and how it was computed where requests are traced."""
+        if self._tracing is not None:
+            self._tracing.began(batch)
         begin = time.monotonic()
         scored = self._scored(batch)
         end = time.monotonic()
         self._batch_s += _SMOOTHING * (end - begin - self._batch_s)
         rows = sum(waiting.rows for waiting in batch)
         with suppress(Exception):  # telemetry never fails a prediction
-            self._observe(rows, begin - batch[0].since, end - begin)
+            self._observe(rows, begin - batch[0].since, end - begin, held_s)
         return scored, None if self._tracing is None else self._tracing.computed(begin, end, len(batch), rows)
 
     def _scored(self, batch: Sequence[Waiting]) -> "list[Scored | TaxiwayError]":

@@ -5,8 +5,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
@@ -14,12 +15,15 @@ from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
 from serve.away import Away
 from serve.settings import RunSettings
+from serve.used import Place, Used
 from serve.workload import Workload
 from taxiway.errors import VariantUnavailable
 from taxiway.package import ModelPackage, empty_columns
 from taxiway.registry import LoadedModel, ModelVersion, Registry
 from taxiway.settings import RegistrySettings
 from taxiway.signature import Array, Columns
+from taxiway.telemetry.logs import instance, of_this_process, switch_on
+from taxiway.telemetry.work import Part, Work, add, current, doing, part, shifted
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +33,31 @@ _ANSWER_TIMEOUT_S = 300.0
 _FIRST_LOOK_S, _NEXT_LOOK_S, _LOOK_S = 0.2, 2.0, 0.5
 """A call without an answer makes its caller look whether there are replicas, and how long that takes at most."""
 _PREDICT = "predict"
+_SERVICE = "taxiway"
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What a replica answers to one call.
+
+    Args:
+        parts: what it did, by its own clock in seconds since 1970. Whether a request leaves spans is known at its end,
+            to its ingress replica: so they are told to that one, and not sent from here.
+        logged: whether lines were logged meanwhile, with the trace's id.
+    """
+
+    outputs: dict[str, Array]
+    parts: Sequence[Part]
+    logged: bool
+
+
+def load(registry: Registry, version: ModelVersion, run: RunSettings) -> LoadedModel:
+    return registry.load(
+        version,
+        device=run.device,
+        precision=run.precision,
+        accept_without_signature=run.accept_without_signature,
+    )
 
 
 class DedicatedModel:
@@ -38,9 +67,21 @@ class DedicatedModel:
 
     Args:
         model: the URI of what is asked for first, so that a replica that is added has it before it is asked.
+        place: of which variant it is, and how it logs; None where nobody counts.
+        load: what loads a version.
     """
 
-    def __init__(self, registry: RegistrySettings, run: RunSettings, home: str, model: str | None = None) -> None:
+    def __init__(
+        self,
+        registry: RegistrySettings,
+        run: RunSettings,
+        home: str,
+        model: str | None = None,
+        place: Place | None = None,
+        load: Callable[[Registry, ModelVersion, RunSettings], LoadedModel] = load,
+    ) -> None:
+        self._load, self._here = load, {"taxiway.replica": instance()}
+        self._used = None if place is None else _told(place)
         os.environ["TAXIWAY_HOME"] = home
         self._registry = Registry(registry)
         self._run = run
@@ -62,12 +103,18 @@ class DedicatedModel:
         """
         return self._model(version).package
 
-    def predict(self, version: ModelVersion, columns: dict[str, Array]) -> dict[str, Array]:
+    def predict(self, version: ModelVersion, columns: dict[str, Array], trace_id: str | None = None) -> Computed:
+        """
+        Args:
+            trace_id: that lines which are logged meanwhile belong to.
+        """
         began = time.monotonic()
         with self._counting:
             self._workload.began(began)
         try:
-            return self._model(version).predictor.predict(columns)
+            with doing(Work(trace_id)) as work, part("replica", self._here):
+                outputs = self._model(version).predictor.predict(columns)
+            return Computed(outputs, shifted(work.parts, time.time() - time.monotonic()), work.logged)
         finally:
             with self._counting:
                 self._workload.ended(_PREDICT, began, time.monotonic())
@@ -86,21 +133,22 @@ class DedicatedModel:
     def _loaded(self, version: ModelVersion) -> LoadedModel:
         with self._loading:  # of several calls that come first, one loads
             if version.uri not in self._models:
-                model = load(self._registry, version, self._run)
-                model.predictor.predict(empty_columns(model.package, 1))
+                with part("load"):
+                    model = self._load(self._registry, version, self._run)
+                    model.predictor.predict(empty_columns(model.package, 1))
                 self._models[version.uri] = model
                 while len(self._models) > _KEPT_VERSIONS:
                     self._models.popitem(last=False)
             return self._models[version.uri]
 
 
-def load(registry: Registry, version: ModelVersion, run: RunSettings) -> LoadedModel:
-    return registry.load(
-        version,
-        device=run.device,
-        precision=run.precision,
-        accept_without_signature=run.accept_without_signature,
-    )
+def _told(place: Place) -> Used:
+    """From now on this process says what it does for a variant."""
+    fields = of_this_process(_SERVICE) | {"labels.endpoint": place.endpoint, "labels.variant": place.variant}
+    switch_on(place.logs, fields)
+    used = Used(place)
+    used.start()
+    return used
 
 
 class RemotePredictor:
@@ -134,14 +182,19 @@ class RemotePredictor:
         """
         if self._away is not None:
             self._away.check()
-        response = self._handle.predict.remote(self._version, dict(columns))
+        work = current()
+        trace_id = None if work is None else work.identity()
+        response = self._handle.predict.remote(self._version, dict(columns), trace_id)
         try:
-            outputs: dict[str, Array] = _asked(lambda: self._result(response))
+            computed: Computed = _asked(lambda: self._result(response))
         except VariantUnavailable as error:
             if self._away is not None and isinstance(error.__cause__, ActorDiedError | DeploymentUnavailableError):
                 self._away.lost()
             raise
-        return outputs
+        if work is not None:
+            work.logged = work.logged or computed.logged
+            add(shifted(computed.parts, time.monotonic() - time.time()))
+        return computed.outputs
 
     def _result(self, response: Any) -> Any:
         if self._away is None:

@@ -15,6 +15,7 @@ from serve.kept_ledger import KeptLedger
 from serve.reports import Report
 from serve.settings import EndpointSettings
 from taxiway.alarms import Alarm, raise_alarm
+from taxiway.drift.calibration import with_usual
 from taxiway.drift.counts import ROWS, Counted, of_numbers
 from taxiway.drift.judgement import ColumnDrift, WindowDrift, is_over, judge
 from taxiway.drift.progress import DriftState, Followed, VariantDrift, follow
@@ -130,7 +131,7 @@ class DriftWatch:
             return None
         reference = watched.counted.reference
         current = of_numbers(reference, watched.ledger.observed(stream).numbers)
-        return judge(self._settings, reference, current, began, now)
+        return judge(with_usual(self._settings, watched.counted.usual), reference, current, began, now)
 
     def _tell(self, stream: Stream, window: WindowDrift, followed: Followed) -> None:
         """Nothing here may end the counting: the registry's and the storage's troubles are logged."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from taxiway.drift.counts import Counted, Counts, of_profile, of_rows
+from taxiway.drift.settings import UsualDrift
 from taxiway.profile import Profile
 from taxiway.rollout.tally import Stream, added
 from taxiway.signature import Columns, row_count, take
@@ -21,6 +22,7 @@ class _Counting:
     reference: Profile
     counts: Counts
     rows_per_s: int
+    usual: UsualDrift | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     parts: list[tuple[Columns, Columns]] = field(default_factory=list)
     waiting: int = 0
@@ -35,14 +37,14 @@ class DriftCounter:
         self._counting: dict[Stream, _Counting] = {}
         self._random = np.random.default_rng()
 
-    def follow(self, stream: Stream, reference: Profile, rows_per_s: int) -> None:
+    def follow(self, stream: Stream, reference: Profile, rows_per_s: int, usual: UsualDrift | None = None) -> None:
         """From now on its rows are counted; the version before it is forgotten with its next successor."""
         known = self._counting
         if stream in known:
             return
         older = [it for it in known if (it.endpoint, it.variant) == (stream.endpoint, stream.variant)][:-1]
         kept = {it: counting for it, counting in known.items() if it not in older}
-        self._counting = kept | {stream: _Counting(reference, of_profile(reference), rows_per_s)}
+        self._counting = kept | {stream: _Counting(reference, of_profile(reference), rows_per_s, usual)}
 
     def add(self, stream: Stream, inputs: Columns, outputs: Columns) -> None:
         """Answered rows; of those that are more than `rows_per_s` since the last `counted`, some by chance."""
@@ -63,7 +65,7 @@ class DriftCounter:
         for stream, counting in known.items():
             if counting.parts:
                 self._count(stream, counting)
-        return {stream: Counted(it.counts, it.numbers) for stream, it in known.items()}
+        return {stream: Counted(it.counts, it.numbers, it.usual) for stream, it in known.items()}
 
     def _count(self, stream: Stream, counting: _Counting) -> None:
         parts, counting.parts, counting.waiting = counting.parts, [], 0

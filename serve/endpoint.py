@@ -15,11 +15,16 @@ VERSION_HEADER = b"taxiway-model-version"
 
 
 class Endpoint:
-    """The variants of one route and the table that splits its traffic. Changed and read on the event loop only."""
+    """The variants of one route and the table that splits its traffic. Changed and read on the event loop only.
 
-    def __init__(self, settings: EndpointSettings, timeout_s: float) -> None:
+    Args:
+        label: what metrics call it, where that is not its name.
+    """
+
+    def __init__(self, settings: EndpointSettings, timeout_s: float, label: str | None = None) -> None:
         self.settings = settings
         self.name = settings.name
+        self.label = label or settings.name
         self.timeout_s = settings.timeout_s or timeout_s
         self.variants = {variant.name: Variant(variant.name) for variant in settings.all_variants}
         self.baseline_variant = next(iter(self.variants.values()))

@@ -15,6 +15,7 @@ from taxiway.errors import ConfigError
 from taxiway.protocols import open_inference_pb2
 
 _POLL_S = 0.02
+_NOT_SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
 
 
 class GrpcListener:
@@ -95,10 +96,12 @@ class _Health(health.aio.HealthServicer):  # type: ignore[name-defined, misc]
         self._backend = backend
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Not serving from the moment the backend drains, which is before the listener does."""
+        """Not serving from the moment the backend drains, which is before the listener does, and while a model is
+        missing."""
         if self._backend.draining:
             await self.enter_graceful_shutdown()
-        return await super().Check(request, context)
+        found = await super().Check(request, context)
+        return found if self._backend.not_ready is None else _NOT_SERVING
 
 
 def _described() -> DescriptorPool:

@@ -3,6 +3,7 @@
 # ruff: noqa: N802 - the methods are named as the RPCs
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
@@ -11,12 +12,13 @@ from urllib.parse import quote, unquote
 import grpc
 
 from serve.service import Caller, Decode, code_of, safe_message
-from serve.tracing import trace_of
+from serve.tracing import log_fields, trace_of
 from taxiway import __version__
 from taxiway.errors import NotFound, TaxiwayError, Unavailable
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
 from taxiway.protocols import open_inference_grpc as codec
 from taxiway.protocols import open_inference_pb2 as pb
+from taxiway.telemetry.metrics import ServingMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -38,13 +40,28 @@ _RETRY_AFTER_MS = 1_000
 _DETAILS_BYTES = 4_000
 
 
+class Labelled(Protocol):
+    """What metrics call an endpoint."""
+
+    @property
+    def label(self) -> str: ...
+
+
 class InferenceBackend(Protocol):
     """What answers behind the RPCs. All of it runs on the server's event loop."""
 
     draining: bool
+    metrics: ServingMetrics
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no new request should come here."""
+
+    def endpoint(self, name: str) -> Labelled:
+        """Raises NotFound."""
 
     def interface(self, name: str, version: str | None) -> ModelInterface:
-        """Raises NotFound."""
+        """Raises NotFound, or Unavailable while nothing is loaded."""
 
     async def infer(self, name: str, version: str | None, decode: Decode, caller: Caller) -> InferResponse:
         """Raises a TaxiwayError; cancelling it cancels the work."""
@@ -73,13 +90,13 @@ class InferenceRpcs:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: bytes, grpc_context: RpcContext) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=not self.backend.draining)
+        return pb.ServerReadyResponse(ready=self.backend.not_ready is None)
 
     async def ModelReady(self, request: bytes, grpc_context: RpcContext) -> pb.ModelReadyResponse:
         """A model that is not here is not ready, as with Triton: one may ask for it until it is there."""
         with _Status(grpc_context):
             asked = codec.parse(pb.ModelReadyRequest, request)
-            with suppress(NotFound):
+            with suppress(NotFound, Unavailable):
                 self.backend.interface(asked.name, asked.version or None)
                 return pb.ModelReadyResponse(ready=not self.backend.draining)
         return pb.ModelReadyResponse(ready=False)
@@ -95,15 +112,24 @@ class InferenceRpcs:
         return pb.ModelMetadataResponse()
 
     async def ModelInfer(self, request: bytes, grpc_context: RpcContext) -> pb.ModelInferResponse:
-        with _Status(grpc_context):
+        with _Status(grpc_context) as status:
             message = codec.parse(pb.ModelInferRequest, request)
             decode = _Decode(message)
             response = await self.backend.infer(
                 message.model_name, message.model_version or None, decode, _caller(grpc_context)
             )
+            status.fields = log_fields(response)
             grpc_context.set_trailing_metadata(_served_by(response))
-            return codec.encode(decode.request, response)
+            began = time.monotonic()
+            encoded = codec.encode(decode.request, response)
+            self._took(response, time.monotonic() - began)
+            return encoded
         return pb.ModelInferResponse()
+
+    def _took(self, response: InferResponse, encode_s: float) -> None:
+        with suppress(NotFound):  # a model of a multiplexed endpoint may have made room for another meanwhile
+            label = self.backend.endpoint(response.model_name).label
+            self.backend.metrics.phase(label, response.variant, "encode", encode_s)
 
 
 def inference_handlers(servicer: InferenceRpcs) -> "grpc.GenericRpcHandler[Any, Any]":
@@ -136,16 +162,17 @@ class _Status:
 
     def __init__(self, context: RpcContext) -> None:
         self._context = context
+        self.fields: dict[str, str] = {}
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> "_Status":
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, TaxiwayError):
             _refuse(self._context, error)
         elif isinstance(error, Exception):
             # A bug of ours fails this request, not the server.
-            _log.error("answering an RPC failed", exc_info=error)
+            _log.error("answering an RPC failed", exc_info=error, extra=self.fields)
             _refuse(self._context, TaxiwayError("internal error"))
         return isinstance(error, Exception)
 

@@ -40,7 +40,8 @@ class ServeRpcs(InferenceRpcs):
     async def Check(self, request: bytes, grpc_context: RpcContext) -> health_pb2.HealthCheckResponse:
         if health_pb2.HealthCheckRequest.FromString(request).service not in ("", SERVICE.full_name):
             grpc_context.set_code(grpc.StatusCode.NOT_FOUND)
-        return _Status(status=_Status.NOT_SERVING if self.backend.draining else _Status.SERVING)
+        ready = self.backend.not_ready is None
+        return _Status(status=_Status.SERVING if ready else _Status.NOT_SERVING)
 
 
 def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> None:

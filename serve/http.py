@@ -12,7 +12,7 @@ import orjson
 from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.http_protocol import Answer, Cancel, Header, HttpRequest, Respond
 from serve.service import Caller, Service, code_of, safe_message
-from serve.tracing import trace_of
+from serve.tracing import log_fields, trace_of
 from taxiway import __version__
 from taxiway.errors import (
     Draining,
@@ -70,13 +70,18 @@ class Route:
 
 
 class HttpApplication:
-    """Routes are looked up by their whole path: there are few, and they change only with the models."""
+    """Routes are looked up by their whole path: there are few, and they change only with the models.
+
+    Attributes:
+        others: asked for what answers on a path that is not in the table.
+    """
 
     def __init__(self, application: str, service: Service, body_bytes: int, people: Mapping[str, Route]) -> None:
         self._application = application
         self._service = service
         self._body_bytes = body_bytes
         self._people = people
+        self.others: Callable[[str], Route | None] = lambda _: None
         self.refresh()
 
     def refresh(self) -> None:
@@ -84,13 +89,17 @@ class HttpApplication:
         routes = self._server_routes()
         endpoints = list(self._service.endpoints.values())
         for endpoint in endpoints:
-            routes |= self._endpoint_routes(endpoint)
+            routes |= self.endpoint_routes(endpoint)
         if len(endpoints) == 1:
             routes["/invocations"] = Route(POST, partial(self._infer, MLFLOW, endpoints[0], None))
         self._routes = routes
 
     def __call__(self, request: HttpRequest, respond: Respond) -> "Cancel | None":
-        route = self._routes.get(request.path) or self._similar(request.path)
+        route = self._routes.get(request.path) or self.others(request.path) or self._similar(request.path)
+        return self.answer(route, request, respond)
+
+    def answer(self, route: Route | None, request: HttpRequest, respond: Respond) -> "Cancel | None":
+        """What a route answers, or why there is nothing."""
         if route is None:
             self._refuse(self._not_found(request.path), request, respond)
         elif request.method not in route.methods and route.methods is not ANY:
@@ -145,10 +154,10 @@ class HttpApplication:
             except TaxiwayError as error:
                 respond(error_answer(error, request.path))
             except Exception:  # noqa: BLE001
-                _log.exception("encoding an answer of %s failed", endpoint.name)
+                _log.exception("encoding an answer of %s failed", endpoint.name, extra=log_fields(outcome))
                 respond(error_answer(TaxiwayError("internal error"), request.path))
             else:
-                self._service.metrics.phase(endpoint.name, outcome.variant, "encode", time.monotonic() - began)
+                self._service.metrics.phase(endpoint.label, outcome.variant, "encode", time.monotonic() - began)
                 respond(Answer(200, body, (*headers, *_answered_by(outcome))))
 
         def decode(interface: ModelInterface) -> InferRequest:
@@ -182,7 +191,7 @@ class HttpApplication:
             "/version": Route(GET, _always(Answer(200, MLFLOW_VERSION, _TEXT))),
         }
 
-    def _endpoint_routes(self, endpoint: Endpoint) -> dict[str, Route]:
+    def endpoint_routes(self, endpoint: Endpoint) -> dict[str, Route]:
         """The paths of an endpoint as a whole and of each of its versions; TensorFlow's labels are our variants."""
         routes = self._model_routes(endpoint, endpoint.baseline.interface, None)
         routes[f"/endpoints/{endpoint.name}/invocations"] = Route(POST, partial(self._infer, MLFLOW, endpoint, None))

@@ -23,6 +23,7 @@ from serve.listener import Companion, Listener
 from serve.live import Live, OnLoop
 from serve.loading import Loader, Versions
 from serve.measured import timed, timed_reads
+from serve.multiplexed import Multiplexed, MultiplexedEndpoints
 from serve.people import people_routes
 from serve.port_claim import PortClaim, claim
 from serve.progress import progress_of
@@ -37,6 +38,7 @@ from serve.status import Observed, StatusPages
 from serve.telemetry import open_telemetry
 from serve.to_asgi import ToAsgi
 from serve.variant import Slot, make_slot
+from taxiway.drift.calibration import usual_for
 from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.feature_binding import FeatureViewBinding
 from taxiway.predictions.truth_log import GroundTruthLog
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from taxiway.features import FeatureRead
 
 _log = logging.getLogger(__name__)
+
+_LAME_DUCK_LOOKS_S = 0.1
 
 
 class Ingress:
@@ -111,6 +115,7 @@ class Ingress:
             self._freshness.status,
             self._telemetry.tracing,
             self._telemetry.request_log,
+            [it.name for it in settings.multiplexed],
         )
         if self._recorder is not None and controller is not None:
             self._recorder.tell = Reporter(by_handle(controller), self.service.endpoints, self.live, self._drift)
@@ -123,6 +128,14 @@ class Ingress:
         status = self._status_routes(application, registry, controller)
         routes = {**people_routes(self.service, admin), **status, **self._feedback_routes()}
         self.http = HttpApplication(application, self.service, limits.body_bytes, routes)
+        self._multiplexed = MultiplexedEndpoints(
+            [
+                Multiplexed(it, limits.timeout_s, limits.queue_requests, registry.resolve, self._slot, self.metrics)
+                for it in settings.multiplexed
+            ]
+        )
+        if settings.multiplexed:
+            self._multiplexed.join(self.http, self.service)
         self._listener: Listener | None = None
         self._serve_loop: ServeLoop | None = None
 
@@ -217,7 +230,8 @@ class Ingress:
             raise TaxiwayError("the listener has stopped")
 
     def drain(self) -> None:
-        """Refuses new connections, finishes what is in flight, flushes metrics."""
+        """Is not ready for a while, then refuses new connections, finishes what is in flight, flushes metrics."""
+        self._be_lame_duck()
         self.live.stop()
         self._freshness.stop()
         if self._listener is None:
@@ -234,6 +248,16 @@ class Ingress:
             held.release()
         self._remember()
 
+    def _be_lame_duck(self) -> None:
+        """Where nobody else listens on the port, it is closed only when load balancers know that we leave."""
+        settings = self._settings.listener
+        if self._listener is None or not isinstance(settings, ListenerSettings):
+            return
+        deadline = time.monotonic() + settings.lame_duck_s
+        while self._listener.alive and time.monotonic() < deadline and not self._claims[0].release_unless_last():
+            self.service.draining = self._connections.draining = True
+            time.sleep(_LAME_DUCK_LOOKS_S)
+
     def _begin_to_record(self) -> None:
         self._telemetry.start()
         if self._recorder is not None:
@@ -241,6 +265,7 @@ class Ingress:
 
     def _remember(self) -> None:
         """Nothing is answered any more: what was counted is told, what was logged is written."""
+        self._multiplexed.stop()
         self._sampler.look(now=True)
         self.metrics.flush(now=True)
         if self._recorder is not None:
@@ -254,11 +279,11 @@ class Ingress:
 
     def _slot(self, endpoint: Endpoint, variant: VariantSettings, versions: Versions) -> Slot:
         limits = self._settings.limits
-        observe_node = partial(self.metrics.node, endpoint.name, variant.name)
-        observe_phase = partial(self.metrics.phase, endpoint.name, variant.name)
+        observe_node = partial(self.metrics.node, endpoint.label, variant.name)
+        observe_phase = partial(self.metrics.phase, endpoint.label, variant.name)
         began = time.monotonic()
         loaded = self._loader.load(endpoint.name, variant, versions, observe_node)
-        self._load_s[endpoint.name, variant.name] = time.monotonic() - began
+        self._load_s[endpoint.label, variant.name] = time.monotonic() - began
         self._freshness.add(loaded.features)
         rules = BatchRules(limits.batch_rows, limits.batch_bytes, limits.queue_rows, variant.batch_wait_s)
         slot = make_slot(
@@ -270,13 +295,15 @@ class Ingress:
             rules,
             replace(rules, queue_rows=endpoint.settings.shadow.queue_rows, wait_s=0.0),
             limits.rows,
-            partial(self.metrics.batch, endpoint.name, variant.name),
+            partial(self.metrics.batch, endpoint.label, variant.name),
             self._shadowing.executor,
             self._recorder,
             self._telemetry.tracing,
         )
         if endpoint.settings.drift is not None and loaded.reference is not None:
-            self._drift.follow(slot.stream, loaded.reference, endpoint.settings.drift.max_rows_per_s)
+            drift = endpoint.settings.drift
+            usual = usual_for(loaded.usual_drift, drift.window)
+            self._drift.follow(slot.stream, loaded.reference, drift.max_rows_per_s, usual)
         return slot
 
 

@@ -18,6 +18,9 @@ from taxiway.traffic import TrafficSettings, check, effective, only, parse_overr
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 30.0
+_MOST_OF_A_CORE = 0.1
+_LONGEST_WAIT = 10
+"""Looking may take so much of a core: with hundreds of models it comes less often, at least every tenth `poll_s`."""
 LoadSlot = Callable[[Endpoint, VariantSettings, Versions], Slot]
 OnLoop = Callable[..., object]
 
@@ -114,9 +117,11 @@ class Live:
         self._wake.set()
 
     def _follow(self) -> None:
+        wait_s = self._poll_s
         while not self._stopping:
-            self._wake.wait(self._poll_s)
+            self._wake.wait(wait_s)
             self._wake.clear()
+            began_s = time.thread_time()
             try:
                 self.look()
                 self._registry_answers = True
@@ -126,6 +131,8 @@ class Live:
                 self._registry_answers = False
             except Exception:  # noqa: BLE001
                 _log.exception("looking for changes failed")
+            wanted_s = (time.thread_time() - began_s) / _MOST_OF_A_CORE
+            wait_s = min(max(self._poll_s, wanted_s), _LONGEST_WAIT * self._poll_s)
 
     def look(self) -> None:
         """Applies what has changed since the last look."""

@@ -9,6 +9,7 @@ from typing import Any
 from serve.dedicated import RemotePredictor, load
 from serve.late import NodeThreads
 from serve.settings import ReplicaSettings, RunSettings, ServeSettings, VariantSettings
+from taxiway.drift.settings import UsualDrift
 from taxiway.errors import ConfigError
 from taxiway.feature_binding import FeatureBinding
 from taxiway.flavors.inputs import empty_values
@@ -18,6 +19,7 @@ from taxiway.profile import Profile
 from taxiway.registry import ModelVersion, Registry
 from taxiway.scoring import Predictor, ReadFeatures
 from taxiway.signature import Array, Column, Columns, Signature
+from taxiway.telemetry.work import node
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ _NODE_PATIENCE_S = 0.1
 @dataclass(frozen=True)
 class Loaded:
     """A model that has answered once. `threads` is 0 when it runs on the event loop, `reference` is what drift compares
-    with, None of a graph and where nobody took it."""
+    with, None of a graph and where nobody took it; `usual_drift` how far it lay from the training data."""
 
     versions: Versions
     version: str
@@ -48,6 +50,7 @@ class Loaded:
     predictor: Predictor
     threads: int
     reference: Profile | None
+    usual_drift: tuple[UsualDrift, ...] = ()
 
     @property
     def inputs(self) -> tuple[Column, ...]:
@@ -117,6 +120,7 @@ class Loader:
             model.predictor,
             threads,
             package.reference_profile,
+            package.usual_drift,
         )
 
     def _graph(
@@ -143,6 +147,7 @@ class Loader:
             time.perf_counter,
             threads.run_with_timeout,
             threads.map_parallel,
+            node,
         )
         batches = _REMOTE_BATCHES if planned.blocks else _threads(variant, predictor, planned.model_columns)
         version = version_of({name: found.version for name, found in versions.items()})

@@ -21,8 +21,25 @@ _log = logging.getLogger(__name__)
 class PortClaim:
     """Held from `claim` to `release`; the kernel releases it when the process dies."""
 
-    def __init__(self, descriptor: int | None) -> None:
+    def __init__(self, port: int, descriptor: int | None) -> None:
+        self._port = port
         self._descriptor = descriptor
+
+    def release_unless_last(self) -> bool:
+        """Releases it where others hold it too; whether it is released. Of several that leave at once one holds on."""
+        if self._descriptor is None:
+            return False
+        try:
+            with _file(f"{self._port}.mutex") as mutex:
+                fcntl.flock(mutex, fcntl.LOCK_EX)
+                if _try_lock(self._descriptor):
+                    fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+                    return False
+                self.release()
+        except OSError as error:
+            _log.warning("can't see who else listens on port %d: %s", self._port, error)
+            return False
+        return True
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -46,7 +63,7 @@ def claim(setting: str, host: str, port: int, owner: str) -> PortClaim:
             return _claim(setting, host, port, owner)
     except OSError as error:
         _log.warning("can't see who else listens on port %d: %s", port, error)
-        return PortClaim(None)
+        return PortClaim(port, None)
 
 
 def _claim(setting: str, host: str, port: int, owner: str) -> PortClaim:
@@ -64,7 +81,7 @@ def _claim(setting: str, host: str, port: int, owner: str) -> PortClaim:
     except BaseException:
         os.close(descriptor)
         raise
-    return PortClaim(descriptor)
+    return PortClaim(port, descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

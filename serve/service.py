@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from serve.batching import Outputs, Waiting
 from serve.endpoint import VERSION_HEADER, Endpoint
@@ -56,6 +56,7 @@ class Call:
 
     def submit(self, expires: float) -> None:
         self._waiting = self.slot.live.submit(self.request.columns, self.request.rows, expires, self._done)
+        self._waiting.headers = self.caller.headers
 
     def cancel(self) -> None:
         if self._waiting is not None and self._waiting.done is not None:
@@ -72,7 +73,7 @@ class Call:
         tracing = self._service.tracing
         if tracing is None:
             return None
-        return tracing.keep(self.caller.headers, failed, time.monotonic() - self.started)
+        return tracing.keep(self.caller.headers, failed, time.monotonic() - self.started, self.slot.live.handing_out)
 
     def _done(self, outcome: "Outputs | TaxiwayError") -> None:
         # Whoever is told holds this call: without the cycle both go at once, and not with the garbage collector.
@@ -87,7 +88,11 @@ class Call:
         wanted = self.request.outputs
         prediction_id = new_prediction_id()
         tracing = self._service.tracing  # not by `_kept`: this is the hot path
-        kept = None if tracing is None else tracing.keep(self.caller.headers, False, time.monotonic() - self.started)
+        kept = (
+            None
+            if tracing is None
+            else tracing.keep(self.caller.headers, False, time.monotonic() - self.started, self.slot.live.handing_out)
+        )
         if self._waiting is not None:
             self._waiting.prediction_id = prediction_id
             if kept is not None:
@@ -114,6 +119,16 @@ class Caller:
     protocol: str = "grpc"
 
 
+class Others(Protocol):
+    """Endpoints that come and go: the models of a multiplexed one."""
+
+    def kept(self, model: str) -> Endpoint | None:
+        """One that is here now."""
+
+    async def find(self, model: str, timeout_s: float | None) -> Endpoint:
+        """Raises NotFound, or another TaxiwayError when it can't be had in time."""
+
+
 @dataclass(slots=True)
 class _Ended:
     """What is told of a request at its end, whatever became of it."""
@@ -133,6 +148,10 @@ class Service:
     Args:
         feature_views: how fresh they are, for the status.
         tracing: None where no request is traced; `request_log` likewise.
+        more_labels: what metrics call those endpoints that come and go.
+
+    Attributes:
+        others: asked for an endpoint that is not one of these.
     """
 
     def __init__(
@@ -145,7 +164,9 @@ class Service:
         feature_views: Callable[[], Mapping[str, Any]] = dict,
         tracing: Tracing | None = None,
         request_log: RequestLog | None = None,
+        more_labels: Sequence[str] = (),
     ) -> None:
+        self.others: Others | None = None
         self.endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self.metrics = metrics
         self._shadowing = shadowing
@@ -154,7 +175,7 @@ class Service:
         self.tracing = tracing
         self._request_log = request_log
         self._queue_requests = queue_requests
-        self.workload = Workload(self.endpoints)
+        self.workload = Workload((*self.endpoints, *more_labels))
         self.draining = False
 
     @property
@@ -181,6 +202,8 @@ class Service:
             NotFound: there is no endpoint of this name.
         """
         found = self.endpoints.get(name)
+        if found is None and self.others is not None:
+            found = self.others.kept(name)
         if found is None:
             raise NotFound(f"no such model: {name[:80]!r}; served here: {', '.join(self.endpoints)}")
         return found
@@ -251,7 +274,12 @@ class Service:
             else:
                 future.set_result(outcome)
 
-        call = self.submit(self.endpoint(name), version, decode, caller, time.monotonic(), answered)
+        started = time.monotonic()
+        if name in self.endpoints or self.others is None:
+            endpoint = self.endpoint(name)
+        else:
+            endpoint = await self.others.find(name, caller.timeout_s)
+        call = self.submit(endpoint, version, decode, caller, started, answered)
         try:
             return await future
         finally:
@@ -270,13 +298,13 @@ class Service:
         self, call: Call, code: str, kept: Kept | None, failed: bool = False, prediction_id: str | None = None
     ) -> None:
         now = time.monotonic()
-        self.workload.ended(call.endpoint.name, call.started, now)
-        self.metrics.request(call.endpoint.name, call.slot.variant, code, now - call.started, call.caller.protocol)
+        self.workload.ended(call.endpoint.label, call.started, now)
+        self.metrics.request(call.endpoint.label, call.slot.variant, code, now - call.started, call.caller.protocol)
         if self._recorder is not None:
             self._recorder.request(call.slot.stream, code, now - call.started)
         if self.tracing is not None and self.tracing.latencies is not None:
             context = None if kept is None else kept.context
-            self.tracing.latencies.observe(call.endpoint.name, call.slot.variant, now - call.started, context)
+            self.tracing.latencies.observe(call.endpoint.label, call.slot.variant, now - call.started, context)
         logged = self._request_log is not None and self._request_log.wants()
         if kept is None and not logged:
             return
@@ -287,7 +315,7 @@ class Service:
         """A request has ended before it was one of a variant's."""
         now, failed = time.monotonic(), is_ours(error)
         kept: Kept | None = None
-        self.metrics.request(endpoint.name, variant, code_of(error), now - started, caller.protocol)
+        self.metrics.request(endpoint.label, variant, code_of(error), now - started, caller.protocol)
         if self.tracing is not None:
             kept = self.tracing.keep(caller.headers, failed, now - started)
             if kept is not None:

@@ -23,7 +23,15 @@ class ListenerSettings(Settings):
     host: str = "0.0.0.0"  # noqa: S104 - in a pod every interface is the pod's own
     port: int = Field(default=8000, ge=1, le=65535)
     grpc_port: int | None = Field(default=None, ge=1, le=65535, description="null: no gRPC")
-    drain_s: float = Field(default=10.0, ge=0, description="how long a leaving replica waits for open connections")
+    lame_duck_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="the last replica on a port is not ready, but answers new connections, for so long before it "
+        "closes the port: what a load balancer needs to notice",
+    )
+    drain_s: float = Field(
+        default=10.0, ge=0, description="how long a replica that takes no new connections waits for the open ones"
+    )
     connections: int = Field(default=4_096, ge=1, description="open connections of one replica")
     idle_s: float = Field(default=75.0, gt=0, description="a connection without a request is closed after it")
     receive_s: float = Field(default=30.0, gt=0, description="for the bytes of one request to arrive")
@@ -234,6 +242,27 @@ class EndpointSettings(RunSettings):
         return (VariantSettings(name=name or "model", model=self.model, graph=self.graph, **run),)
 
 
+class MultiplexedSettings(RunSettings):
+    """Many registered models behind one entry: each answers under its own name, and is loaded when it is asked for.
+
+    They have no variants, and so no rollout, experiment, shadow or drift: what has those is an endpoint.
+    """
+
+    name: str = Field(pattern=Name, description="what metrics call all of them")
+    models: tuple[str, ...] = Field(
+        min_length=1, description="names of registered models; * and ? stand for any characters"
+    )
+    alias: str = Field(default="champion", pattern=Name, description="which version of each")
+    kept: int = Field(
+        default=32, ge=1, description="models in a replica's memory; the one asked for longest ago goes first"
+    )
+    loads: int = Field(default=2, ge=1, description="at once; more requests for models that are not there wait")
+    follow_s: float = Field(
+        default=10.0, gt=0, description="how often a model that is asked for is looked up again for a moved alias"
+    )
+    timeout_s: float | None = Field(default=None, gt=0, description="instead of limits.timeout_s; loading counts")
+
+
 class AdminSettings(Settings):
     """Calls that change what is served; there are none without a token."""
 
@@ -250,7 +279,10 @@ class CostSettings(Settings):
 class ServeSettings(FileSettings):
     """The `args` of an application in a `serve run` file."""
 
-    endpoints: tuple[EndpointSettings, ...] = Field(min_length=1)
+    endpoints: tuple[EndpointSettings, ...] = ()
+    multiplexed: tuple[MultiplexedSettings, ...] = Field(
+        default=(), description="many models each, too many for an endpoint of their own"
+    )
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     feature_store: FeatureStoreSettings | None = None
     listener: ListenerChoice = Field(
@@ -274,15 +306,22 @@ class ServeSettings(FileSettings):
     poll_s: float = Field(default=1.0, gt=0, description="how often replicas look for moved aliases and new weights")
 
     @property
+    def entries(self) -> tuple[EndpointSettings | MultiplexedSettings, ...]:
+        """All that has a name in metrics."""
+        return (*self.endpoints, *self.multiplexed)
+
+    @property
     def drain_s(self) -> float:
         """How long a leaving replica may take; behind Serve as long as its longest request."""
         if isinstance(self.listener, ListenerSettings):
-            return self.listener.drain_s
-        return max(endpoint.timeout_s or self.limits.timeout_s for endpoint in self.endpoints)
+            return self.listener.lame_duck_s + self.listener.drain_s
+        return max(it.timeout_s or self.limits.timeout_s for it in self.entries)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ServeSettings":
-        names = [endpoint.name for endpoint in self.endpoints]
+        names = [it.name for it in self.entries]
+        if not names:
+            raise ValueError("nothing is served; give endpoints or multiplexed")
         if len(set(names)) < len(names):
             raise ValueError("two endpoints have the same name; names must differ")
         scaling = self.ingress.autoscaling

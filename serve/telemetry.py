@@ -1,18 +1,15 @@
 """What a replica tells beside its metrics: traces and the lines of its log, as the settings say."""
 
-import os
-import socket
 from dataclasses import dataclass
 
 from serve.request_log import RequestLog
 from serve.settings import ServeSettings
 from serve.tracing import Tracing
-from taxiway import __version__
 from taxiway.telemetry.exemplars import open_exemplars
-from taxiway.telemetry.logs import Redaction, switch_on
+from taxiway.telemetry.logs import Redaction, instance, of_this_process, switch_on
 from taxiway.telemetry.tracing import open_spans, resource
 
-_SERVICE = "taxiway"
+SERVICE = "taxiway"
 
 
 @dataclass(frozen=True)
@@ -40,25 +37,16 @@ def open_telemetry(application: str, settings: ServeSettings) -> Telemetry:
     Raises:
         ConfigError: one of the standard variables has a value that is not known here.
     """
-    instance = f"{socket.gethostname()}-{os.getpid()}"
-    switch_on(
-        settings.logs,
-        {
-            "service.name": os.environ.get("OTEL_SERVICE_NAME") or _SERVICE,
-            "service.version": __version__,
-            "service.node.name": instance,
-            "labels.application": application,
-        },
-    )
+    switch_on(settings.logs, of_this_process(SERVICE) | {"labels.application": application})
     request_log = RequestLog(settings.logs) if settings.logs.requests > 0 else None
-    return Telemetry(_tracing(settings, instance), request_log)
+    return Telemetry(_tracing(settings), request_log)
 
 
-def _tracing(settings: ServeSettings, instance: str) -> Tracing | None:
+def _tracing(settings: ServeSettings) -> Tracing | None:
     if settings.tracing is None:
         return None
-    spans = open_spans(_SERVICE, instance, Redaction(settings.logs.redact))
+    spans = open_spans(SERVICE, instance(), Redaction(settings.logs.redact))
     if spans is None:
         return None
-    latencies = open_exemplars(resource(_SERVICE, instance)) if settings.tracing.exemplars else None
+    latencies = open_exemplars(resource(SERVICE, instance())) if settings.tracing.exemplars else None
     return Tracing(settings.tracing, spans, latencies)

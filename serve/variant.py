@@ -16,7 +16,7 @@ from taxiway.rollout.tally import Stream
 from taxiway.scoring import ReadFeatures, Scored, score
 from taxiway.signature import Column, Columns
 
-ObserveBatch = Callable[[int, float, float], None]
+ObserveBatch = Callable[[int, float, float, float], None]
 
 
 @dataclass(frozen=True)

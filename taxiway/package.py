@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from yaml import YAMLError
 
 from taxiway import __version__
+from taxiway.drift.settings import UsualDrift
 from taxiway.errors import PackageError
 from taxiway.feature_binding import FeatureBinding
 from taxiway.flavors.answers import NamedPredictor, positive
@@ -65,6 +66,9 @@ class ModelPackage(Settings):
     )
     lineage: Lineage | None = Field(default=None, description="null for a model that was logged with plain MLflow")
     reference_profile: Profile | None = None
+    usual_drift: tuple[UsualDrift, ...] = Field(
+        default=(), description="how far windows of the training data lay from it, by their length"
+    )
 
     @property
     def model_columns(self) -> tuple[Column, ...]:

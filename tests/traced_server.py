@@ -27,6 +27,7 @@ from serve.shadowing import Shadowing
 from serve.tracing import Tracing
 from serve.variant import make_slot
 from taxiway.predictions.record import LoggedBatch
+from taxiway.scoring import Predictor
 from taxiway.signature import Array, Column, Columns, Signature
 from taxiway.telemetry.metrics import ServingMetrics
 from taxiway.traffic import TrafficSettings
@@ -64,12 +65,16 @@ class Served:
 
 @contextmanager
 def serving(
-    tracing: Tracing | None, request_log: RequestLog | None = None, full_batches_of: int = 0
+    tracing: Tracing | None,
+    request_log: RequestLog | None = None,
+    full_batches_of: int = 0,
+    model: Predictor | None = None,
 ) -> Iterator[Served]:
     """The endpoint `delay`: the variant `champion` answers, `copy` gets a copy of everything.
 
     Args:
         full_batches_of: a batch waits until so many rows are there; 0: it waits for nothing.
+        model: instead of the one that takes x milliseconds.
     """
     logged: list[LoggedBatch] = []
     metrics, recorder = ServingMetrics(), Recorder(logged.append)
@@ -78,7 +83,7 @@ def serving(
     endpoint = Endpoint(EndpointSettings(name="delay", variants=variants), 30.0)
     rules = BatchRules(full_batches_of or 1_024, 1_000_000, 1_000, wait_s=20.0 if full_batches_of else 0.0)
     for name in ("champion", "copy"):
-        loaded = Loaded({}, "7", "test", SIGNATURE, None, Slow(), 0, None)
+        loaded = Loaded({}, "7", "test", SIGNATURE, None, model or Slow(), 0, None)
         endpoint.variants[name].slot = make_slot(
             "delay",
             name,

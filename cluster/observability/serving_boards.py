@@ -74,7 +74,8 @@ def endpoint() -> Dashboard:
             "Phases, p99",
             [Query(quantile(0.99, _PHASES, f"{by}, phase", _HERE), f"{legend} {{{{phase}}}}")],
             "s",
-            description="`queue`: the wait of a batch's oldest request. `score`: rules, features and model.",
+            description="`queue`: the wait of a batch's oldest request, `batch_wait`: of it, for more rows. "
+            "`score`: rules, features and model.",
         ),
         Panel("Rows of a batch, mean", [Query(_mean("ray_taxiway_batch_rows", by), legend)]),
         Panel(
@@ -95,13 +96,16 @@ def endpoint() -> Dashboard:
         Panel(
             "Versions that answer, replicas of each",
             [Query(f"{_total('ray_taxiway_model_info', f'{by}, version')} > 0", f"{legend} {{{{version}}}}")],
-            width=12,
         ),
         Panel(
             "Time to load them",
             [Query(f"max by ({by}) (ray_taxiway_model_load_seconds{{{_HERE}}})", legend)],
             "s",
-            width=12,
+        ),
+        Panel(
+            "CPU time a second",
+            [Query(per_second("ray_taxiway_cpu_seconds_total", by, _HERE), legend)],
+            "s",
         ),
     ]
     shadows = [

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from taxiway.drift.settings import UsualDrift
 from taxiway.profile import CategoryProfile, ColumnProfile, Group, OpaqueProfile, Profile, count, pairs
 from taxiway.signature import Columns
 
@@ -42,10 +43,15 @@ Counts = tuple[ColumnCounts, ...]
 
 @dataclass(frozen=True)
 class Counted:
-    """What a process has counted since its start, in the bins of a model version's reference window."""
+    """What a process has counted since its start, in the bins of a model version's reference window.
+
+    Args:
+        usual: how far windows of the training data lay from it; None where nobody knows.
+    """
 
     reference: Counts
     numbers: Numbers
+    usual: UsualDrift | None = None
 
 
 def of_profile(window: Profile) -> Counts:

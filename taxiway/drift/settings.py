@@ -53,3 +53,11 @@ class DriftSettings(Settings):
     webhook: str | None = Field(
         default=None, pattern=r"^https?://", description="a URL that gets Slack-compatible JSON of every event"
     )
+
+
+class UsualDrift(Settings):
+    """How far windows of the training data lay from the reference profile, of columns that lay far."""
+
+    window_s: float = Field(gt=0, description="how long each of them was")
+    windows: int = Field(ge=1)
+    effects: dict[str, EffectSettings] = Field(description="by GROUP/COLUMN; of others the defaults hold")

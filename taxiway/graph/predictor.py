@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
@@ -63,6 +64,7 @@ class GraphPredictor:
         predictors: the model of each model node.
         clock: seconds, monotonic.
         map_parallel: asks the members of an ensemble of which one is in another process.
+        within: each call of a node is made inside what it gives.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class GraphPredictor:
         clock: Callable[[], float],
         run_with_timeout: RunWithTimeout,
         map_parallel: MapParallel = one_after_another,
+        within: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.graph = graph
         self.predictors = predictors
@@ -80,6 +83,7 @@ class GraphPredictor:
         self.clock = clock
         self.run_with_timeout = run_with_timeout
         self.map_parallel = map_parallel
+        self.within = within
         nodes = graph.settings.nodes
         self.shared = frozenset(name for name in nodes if graph.settings.times_used(name) > 1)
         self.remote = frozenset(name for name in nodes if graph.settings.is_remote(name))
@@ -105,7 +109,8 @@ class _Answer:
         known = self._known.get(name)
         if known is not None and known[0] is columns:
             return known[1]
-        outputs = self._observed(name, columns)
+        with self._asked.within(name):
+            outputs = self._observed(name, columns)
         if name in self._asked.shared:
             self._known[name] = columns, outputs
         return outputs

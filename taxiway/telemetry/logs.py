@@ -4,6 +4,8 @@ Reference: https://www.elastic.co/docs/reference/ecs and its logging libraries, 
 """
 
 import logging
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -13,13 +15,19 @@ from typing import Any
 
 import orjson
 
+from taxiway import __version__
+from taxiway.errors import ConfigError
 from taxiway.telemetry.settings import LogSettings
+from taxiway.telemetry.work import current
 
 ECS_VERSION = "8.11.0"
 REDACTED = "[redacted]"
-OURS = ("taxiway", "serve")
+TRACE_ID = "trace.id"
+OURS = ("taxiway", "serve", "batch", "retrain")
 """The loggers whose records are ours."""
 SERVE = "ray.serve"
+FORMAT = "TAXIWAY_LOG_FORMAT"
+"""The environment variable that says how a job logs: text or json."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _REMEMBERED = 1_000
 
@@ -32,19 +40,19 @@ class Redaction:
     """
 
     def __init__(self, patterns: tuple[str, ...] = ()) -> None:
-        self._patterns = patterns
+        self.patterns = patterns
         self._known: dict[str, bool] = {}
 
     def apply(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The same fields; the values of those that are declared are gone."""
-        if not self._patterns:
+        if not self.patterns:
             return dict(fields)
         return {name: REDACTED if self._hides(name) else value for name, value in fields.items()}
 
     def _hides(self, name: str) -> bool:
         known = self._known.get(name)
         if known is None:
-            known = any(fnmatchcase(name, pattern) for pattern in self._patterns)
+            known = any(fnmatchcase(name, pattern) for pattern in self.patterns)
             if len(self._known) < _REMEMBERED:
                 self._known[name] = known
         return known
@@ -84,6 +92,17 @@ class EcsFormatter(logging.Formatter):
         return orjson.dumps(self._redaction.apply(fields), default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
+class OfItsTrace(logging.Filter):
+    """Gives a record the id of the trace that it is written in; it does so where it is written, for a handler that
+    buffers formats it on another thread."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        work, fields = current(), vars(record)
+        if work is not None and TRACE_ID not in fields and (trace_id := work.identity()) is not None:
+            fields[TRACE_ID], work.logged = trace_id, True
+        return True
+
+
 def switch_on(settings: LogSettings, fields: Mapping[str, Any]) -> list[logging.Handler]:
     """Writes our records as the settings say; where Serve has set up a replica's log file, into that one, and
     Serve's own records in the same form. Returns the handlers that ours go to; none while they stay as they are.
@@ -96,6 +115,8 @@ def switch_on(settings: LogSettings, fields: Mapping[str, Any]) -> list[logging.
     handlers = list(logging.getLogger(SERVE).handlers) or [logging.StreamHandler(sys.__stderr__)]
     formatter = EcsFormatter(fields, Redaction(settings.redact))
     for handler in handlers:
+        if not any(isinstance(it, OfItsTrace) for it in handler.filters):
+            handler.addFilter(OfItsTrace())
         # Serve buffers in front of its file: what formats is the handler behind it.
         (getattr(handler, "target", None) or handler).setFormatter(formatter)
     for name in OURS:
@@ -103,6 +124,37 @@ def switch_on(settings: LogSettings, fields: Mapping[str, Any]) -> list[logging.
         logger.handlers, logger.propagate = list(handlers), False
         logger.setLevel(settings.level)
     return handlers
+
+
+def job_log(name: str) -> None:
+    """Gives the log of a job its form.
+
+    Raises:
+        ConfigError: the variable has a value that is not known.
+    """
+    chosen = os.environ.get(FORMAT) or "text"
+    if chosen not in ("text", "json"):
+        raise ConfigError(f"{FORMAT}: expected text or json, found {chosen!r}")
+    if chosen == "json":
+        switch_on(LogSettings(format="json"), of_this_process(f"taxiway-{name}"))
+
+
+def of_this_process(service: str) -> dict[str, str]:
+    """What stands in each of its lines.
+
+    Args:
+        service: unless OTEL_SERVICE_NAME names another.
+    """
+    return {
+        "service.name": os.environ.get("OTEL_SERVICE_NAME") or service,
+        "service.version": __version__,
+        "service.node.name": instance(),
+    }
+
+
+def instance() -> str:
+    """Names this process."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _moment(seconds: float) -> str:

@@ -39,10 +39,18 @@ class ServingMetrics:
     def request(self, endpoint: str, variant: str, code: str, duration_s: float, protocol: str = "-") -> None:
         self._noted.append(("requests", (endpoint, variant, code, protocol), duration_s))
 
-    def batch(self, endpoint: str, variant: str, rows: int, waited_s: float, scored_s: float) -> None:
+    def batch(
+        self, endpoint: str, variant: str, rows: int, waited_s: float, scored_s: float, held_s: float = 0.0
+    ) -> None:
+        """
+        Args:
+            held_s: of `waited_s`, how long the batch was held open for more rows.
+        """
         self._noted.append(("rows", (endpoint, variant), float(rows)))
         self._noted.append(("phases", (endpoint, variant, "queue"), waited_s))
         self._noted.append(("phases", (endpoint, variant, "score"), scored_s))
+        if held_s:
+            self._noted.append(("phases", (endpoint, variant, "batch_wait"), held_s))
 
     def phase(self, endpoint: str, variant: str, phase: str, seconds: float) -> None:
         self._noted.append(("phases", (endpoint, variant, phase), seconds))
@@ -58,6 +66,18 @@ class ServingMetrics:
 
     def load_failed(self, endpoint: str, variant: str) -> None:
         self._noted.append(("loads", (endpoint, variant), 1))
+
+    def multiplexed_load(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """A model was looked up; `seconds` count where it was loaded."""
+        self._noted.append(("model_loads", (endpoint, outcome), 1))
+        if outcome == "loaded":
+            self._noted.append(("load", (endpoint,), seconds))
+
+    def multiplexed_evicted(self, endpoint: str) -> None:
+        self._noted.append(("evictions", (endpoint,), 1))
+
+    def multiplexed_models(self, endpoint: str, models: int) -> None:
+        self._levels["models", (endpoint,)] = float(models)
 
     def features(self, view: str, rows: int, outcome: str) -> None:
         self._noted.append(("features", (view, outcome), rows))
@@ -143,6 +163,18 @@ class ServingMetrics:
     def _set(self, name: str, labels: Labels, level: float) -> None:
         gauge = self.gauges[name]
         gauge.set(level, dict(zip(gauge._tag_keys, labels, strict=True)))
+
+
+class CostMetrics:
+    """What a replica of a dedicated variant counts; labels as in taxiway/telemetry/serving.py."""
+
+    def __init__(self) -> None:
+        self.counters = serving.costs()
+
+    def used(self, endpoint: str, variant: str, cpu_s: float, gpu_s: float, cost: float) -> None:
+        for name, amount in (("cpu", cpu_s), ("gpu", gpu_s), ("cost", cost)):
+            if amount > 0:
+                self.counters[name].inc(amount, {"endpoint": endpoint, "variant": variant})
 
 
 class JobMetrics:

@@ -9,6 +9,7 @@ from ray.util.metrics import Counter, Gauge
 from taxiway.telemetry.buckets import Buckets
 
 LATENCY_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+LOAD_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 DIFFERENCES = (1e-9, 1e-6, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 100.0)
 VARIANT = ("endpoint", "variant")
@@ -29,12 +30,29 @@ def counters() -> dict[str, Counter]:
             "an experiment or drift is on.",
             (*VARIANT, "column"),
         ),
+        "model_loads": Counter(
+            "taxiway_multiplexed_loads_total",
+            "Models of a multiplexed endpoint that were looked up; outcome: loaded, current, unknown or failed.",
+            ("endpoint", "outcome"),
+        ),
+        "evictions": Counter(
+            "taxiway_multiplexed_evictions_total",
+            "Models of a multiplexed endpoint that made room for another.",
+            ("endpoint",),
+        ),
         "registry": Counter(
             "taxiway_feature_registry_failures_total", "Feast's registry did not say how fresh the views are."
         ),
+    } | costs()
+
+
+def costs() -> dict[str, Counter]:
+    """Of whatever computes for variants: ingress replicas, and replicas of dedicated ones."""
+    return {
         "cpu": Counter(
             "taxiway_cpu_seconds_total",
-            "CPU time of the process, shared out by the time that models took; `-` while nobody asked.",
+            "CPU time of the process: of a dedicated variant's replica all of it, of an ingress replica shared out by "
+            "the time that models took; `-` while nobody asked.",
             VARIANT,
         ),
         "gpu": Counter(
@@ -60,6 +78,7 @@ def gauges() -> dict[str, Gauge]:
             "taxiway_model_info", "1 for the version that answers, 0 for what did.", (*VARIANT, "version")
         ),
         "load_s": Gauge("taxiway_model_load_seconds", "To load and warm up the version that answers.", VARIANT),
+        "models": Gauge("taxiway_multiplexed_models", "Models of a multiplexed endpoint in memory.", ("endpoint",)),
         "memory": Gauge("taxiway_replica_memory_bytes", "Resident memory of the process."),
         "gpu_memory": Gauge("taxiway_replica_gpu_memory_bytes", "GPU memory that PyTorch holds for the process."),
         "draining": Gauge("taxiway_replica_draining", "1 while the replica is going away, else 0."),
@@ -76,7 +95,8 @@ def histograms() -> dict[str, Buckets]:
         ),
         "phases": Buckets(
             "taxiway_phase_duration_seconds",
-            "Parts of a batch: `queue` is the wait of its oldest request, `score` rules, features and model, "
+            "Parts of a batch: `queue` is the wait of its oldest request, `batch_wait` how long of it the batch was "
+            "held open for more rows where `batch_wait_s` is set; `score` is rules, features and model, "
             "`features` the reading of features and `inference` the model within it; `encode` is of one answer.",
             LATENCY_S,
             (*VARIANT, "phase"),
@@ -86,6 +106,13 @@ def histograms() -> dict[str, Buckets]:
             "One call of a node of a graph.",
             LATENCY_S,
             (*VARIANT, "node", "outcome"),
+        ),
+        "load": Buckets(
+            "taxiway_multiplexed_load_seconds",
+            "Of a model of a multiplexed endpoint, from the first request for it to its answer, the wait for a thread "
+            "included.",
+            LOAD_S,
+            ("endpoint",),
         ),
         "rows": Buckets("taxiway_batch_rows", "Rows of one call of the model.", ROWS, VARIANT),
         "differences": Buckets(

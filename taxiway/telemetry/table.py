@@ -15,7 +15,7 @@ from taxiway.predictions.truth_log import TruthStatistics
 from taxiway.telemetry.buckets import Buckets
 from taxiway.telemetry.drift import DriftMetrics
 from taxiway.telemetry.experiments import ExperimentMetrics
-from taxiway.telemetry.metrics import JobMetrics, ServingMetrics
+from taxiway.telemetry.metrics import CostMetrics, JobMetrics, ServingMetrics
 from taxiway.telemetry.predictions import PredictionLogMetrics
 from taxiway.telemetry.rollouts import RolloutMetrics
 
@@ -47,6 +47,7 @@ def exported() -> Mapping[str, list[Declared]]:
     owners = {
         "Ingress replicas": ServingMetrics(),
         "Ingress replicas with a prediction log": log,
+        "Replicas of dedicated variants": CostMetrics(),
         "The controller: rollouts": RolloutMetrics(),
         "The controller: experiments": ExperimentMetrics(),
         "The controller: drift": DriftMetrics(),

@@ -6,22 +6,18 @@ References: https://www.w3.org/TR/trace-context/ and https://opentelemetry.io/do
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
-from opentelemetry.util.types import AttributeValue
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from taxiway import __version__
 from taxiway.errors import ConfigError
 from taxiway.telemetry.logs import Redaction
-
-Attributes = Mapping[str, str | int | float | bool]
+from taxiway.telemetry.otlp import FinishedSpan
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _PROTOCOLS = ("grpc", "http/protobuf")
@@ -30,71 +26,31 @@ _PATIENCE_S = 3.0
 _random = Random()  # noqa: S311 - ids, not secrets; asking the system for each takes a tenth of a span's time
 os.register_at_fork(after_in_child=_random.seed)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_SCOPE = InstrumentationScope("taxiway", __version__)
-_FINE = Status(StatusCode.UNSET)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedSpan:
-    """Something that has happened, with its begin and end in nanoseconds since 1970.
-
-    Args:
-        error: why it failed; None when it did not.
-    """
-
-    name: str
-    context: SpanContext
-    parent: SpanContext | None
-    start_ns: int
-    end_ns: int
-    attributes: Attributes
-    links: Sequence[SpanContext] = ()
-    kind: SpanKind = SpanKind.INTERNAL
-    error: str | None = None
 
 
 class Spans:
-    """Takes finished spans; the processor exports them on a thread of its own, and drops what it can't hold."""
+    """Takes finished spans; the processor exports them on a thread of its own, and drops what it can't hold.
 
-    def __init__(self, processor: SpanProcessor, resource: Resource, redaction: Redaction | None = None) -> None:
-        self._processor = processor
-        self._resource = resource
+    Args:
+        processor: of OpenTelemetry's SDK, with an exporter that takes `FinishedSpan`s.
+    """
+
+    def __init__(self, processor: SpanProcessor, redaction: Redaction | None = None) -> None:
+        # It passes on what it gets and looks at nothing but the context.
+        self._take: Any = processor.on_end
+        self._shutdown = processor.shutdown
         self._redaction = redaction or Redaction()
 
     def add(self, span: FinishedSpan) -> None:
-        # A tracer would measure by itself, and decide by itself what is sampled: both has been done.
-        self._processor.on_end(
-            ReadableSpan(
-                span.name,
-                span.context,
-                span.parent,
-                self._resource,
-                self._redaction.apply(span.attributes),
-                links=[Link(context) for context in span.links],
-                kind=span.kind,
-                status=_FINE if span.error is None else Status(StatusCode.ERROR, span.error),
-                start_time=span.start_ns,
-                end_time=span.end_ns,
-                instrumentation_scope=_SCOPE,
-            )
-        )
+        if self._redaction.patterns:
+            span = span._replace(attributes=self._redaction.apply(span.attributes))
+        self._take(span)
 
     def close(self) -> None:
         """Exports what waits; a collector that is away keeps nobody longer than some seconds."""
-        closing = threading.Thread(target=self._processor.shutdown, name="closing spans", daemon=True)
+        closing = threading.Thread(target=self._shutdown, name="closing spans", daemon=True)
         closing.start()
         closing.join(_PATIENCE_S)
-
-
-class _Hashed(Resource):
-    """The exporter asks each span's resource for its hash, which is that of its JSON: a fifth of the export's time."""
-
-    def __init__(self, attributes: Mapping[str, AttributeValue], schema_url: str | None = None) -> None:
-        super().__init__(attributes, schema_url)
-        self._hash = super().__hash__()
-
-    def __hash__(self) -> int:
-        return self._hash
 
 
 def parse_traceparent(value: bytes) -> SpanContext | None:
@@ -114,11 +70,16 @@ def traceparent(context: SpanContext) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
 
-def new_context(parent: SpanContext | None = None) -> SpanContext:
-    """The identity of a span in its parent's trace, or in a trace of its own; it is exported."""
+def new_trace_id() -> int:
     # A generator of our own: what seeds Python's, a model for example, must not make ids repeat; nor must a fork.
-    trace_id = parent.trace_id if parent is not None else _random.getrandbits(128) or 1
-    return SpanContext(trace_id, _random.getrandbits(64) or 1, False, _SAMPLED)
+    return _random.getrandbits(128) or 1
+
+
+def new_context(parent: SpanContext | None = None, trace_id: int | None = None) -> SpanContext:
+    """The identity of a span in its parent's trace, in the one that is given, or in one of its own; it is exported."""
+    if parent is not None:
+        trace_id = parent.trace_id
+    return SpanContext(trace_id or new_trace_id(), _random.getrandbits(64) or 1, False, _SAMPLED)
 
 
 def open_spans(service: str, instance: str, redaction: Redaction | None = None) -> Spans | None:
@@ -138,14 +99,13 @@ def open_spans(service: str, instance: str, redaction: Redaction | None = None) 
         raise ConfigError(f"OTEL_TRACES_EXPORTER: expected one of {', '.join(_EXPORTERS)}, found {chosen!r}")
     if chosen == "none":
         return None
-    return Spans(BatchSpanProcessor(span_exporter()), resource(service, instance), redaction)
+    return Spans(BatchSpanProcessor(span_exporter(resource(service, instance))), redaction)
 
 
 def resource(service: str, instance: str) -> Resource:
     """Who sends; what the standard variables say comes first."""
     ours = Resource({SERVICE_NAME: service, "service.version": __version__, "service.instance.id": instance})
-    known = Resource.create().merge(ours).merge(OTELResourceDetector().detect())
-    return _Hashed(known.attributes, known.schema_url)
+    return Resource.create().merge(ours).merge(OTELResourceDetector().detect())
 
 
 def protocol(signal: str) -> str:
@@ -163,16 +123,16 @@ def protocol(signal: str) -> str:
     return _PROTOCOLS[0]
 
 
-def span_exporter() -> SpanExporter:
-    """What sends spans where the standard variables say.
+def span_exporter(sender: Resource) -> SpanExporter:
+    """What sends `FinishedSpan`s where the standard variables say.
 
     Raises:
         ConfigError: the variable of the protocol has an unknown value.
     """
     if protocol("TRACES") == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
+        from taxiway.telemetry.otlp_grpc import OverGrpc
 
-        return OverGrpc()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp
+        return OverGrpc(sender)
+    from taxiway.telemetry.otlp_http import OverHttp
 
-    return OverHttp()
+    return OverHttp(sender)

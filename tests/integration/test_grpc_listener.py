@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import grpc
@@ -33,10 +34,12 @@ from taxiway.errors import (
     Overloaded,
     PayloadTooLarge,
     TaxiwayError,
+    Unavailable,
 )
 from taxiway.inference import InferRequest, InferResponse, ModelInterface, join
 from taxiway.protocols import open_inference_pb2 as pb
 from taxiway.signature import Column
+from taxiway.telemetry.metrics import ServingMetrics
 
 BODY_BYTES = 1_000_000
 SERVICE = "inference.GRPCInferenceService"
@@ -54,13 +57,24 @@ class Backend:
     """Answers distance * 2 + hour and the carrier in capitals; `fail` and `hold` are what the next infer does."""
 
     draining: bool = False
+    missing: str | None = None
+    metrics: ServingMetrics = field(default_factory=ServingMetrics)
     fail: Exception | None = None
     hold: asyncio.Event | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     callers: list[Caller] = field(default_factory=list)
     requests: list[InferRequest] = field(default_factory=list)
 
+    @property
+    def not_ready(self) -> str | None:
+        return "this replica is going away" if self.draining else self.missing
+
+    def endpoint(self, name: str) -> Any:
+        return SimpleNamespace(label=name)
+
     def interface(self, name: str, version: str | None) -> ModelInterface:
+        if self.missing is not None:
+            raise Unavailable(self.missing)
         if name != "flights" or version not in (None, "7"):
             raise NotFound(f"no such model: {name!r} {version}; served here: flights")
         inputs = {column.name: column for column in INPUTS}
@@ -356,6 +370,28 @@ def test_health_is_told_for_each_service_and_ends_with_draining(served: Served) 
             assert client.is_server_live()
             assert not client.is_server_ready()
             assert not client.is_model_ready("flights")
+
+
+def test_nothing_is_ready_while_a_model_is_missing_and_everything_afterwards(served: Served) -> None:
+    with grpc.insecure_channel(served.address) as channel, triton.InferenceServerClient(served.address) as client:
+        health = health_pb2_grpc.HealthStub(channel)
+        for missing in ("flights: no model is loaded yet", None):
+            served.backend.missing = missing
+            is_ready = missing is None
+            expected = (
+                health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
+            assert health.Check(health_pb2.HealthCheckRequest()).status == expected
+            assert client.is_server_live()
+            assert (client.is_server_ready(), client.is_model_ready("flights")) == (is_ready, is_ready)
+
+
+def test_the_writing_of_an_answer_is_a_phase(served: Served) -> None:
+    infer_with(served)
+    metrics = served.backend.metrics
+    metrics.flush()
+    assert metrics.histograms["phases"].series() == [("flights", "champion", "encode")]
+    assert 0 < metrics.histograms["phases"].total(("flights", "champion", "encode")) < 1
 
 
 def test_reflection_describes_every_service(served: Served) -> None:

@@ -1,9 +1,14 @@
 """Traces of a served endpoint, as a collector gets them by OTLP."""
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -12,14 +17,25 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from serve.dedicated import DedicatedModel, RemotePredictor
+from serve.late import NodeThreads
 from serve.request_log import RequestLog
+from serve.settings import RunSettings
 from serve.tracing import Tracing
+from taxiway.package import ModelPackage
 from taxiway.protocols import open_inference_pb2 as pb
+from taxiway.registry import LoadedModel, ModelVersion, Registry
+from taxiway.scoring import Predictor
+from taxiway.signature import Array, Columns
 from taxiway.telemetry.exemplars import NAME, open_exemplars
+from taxiway.telemetry.logs import EcsFormatter, OfItsTrace, Redaction
 from taxiway.telemetry.settings import LogSettings, TracingSettings
 from taxiway.telemetry.tracing import open_spans, resource
+from taxiway.telemetry.work import node
+from tests.graphs import Function, build, settings, signature
 from tests.otlp_receiver import Receiver, Seen, over_grpc, over_http
-from tests.traced_server import Served, serving
+from tests.tiny_model import registry_settings
+from tests.traced_server import SIGNATURE, Served, serving
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -35,13 +51,17 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 @contextmanager
 def traced(
-    full_batches_of: int = 0, sample: float = 0.0, slow_ms: float = 5_000.0, exemplars: bool = False
+    full_batches_of: int = 0,
+    sample: float = 0.0,
+    slow_ms: float = 5_000.0,
+    exemplars: bool = False,
+    model: Predictor | None = None,
 ) -> Iterator[Served]:
     spans = open_spans("taxiway", "replica-1")
     assert spans is not None
     latencies = open_exemplars(resource("taxiway", "replica-1")) if exemplars else None
     tracing = Tracing(TracingSettings(sample=sample, slow_ms=slow_ms), spans, latencies)
-    with serving(tracing, full_batches_of=full_batches_of) as served:
+    with serving(tracing, full_batches_of=full_batches_of, model=model) as served:
         yield served
 
 
@@ -217,3 +237,111 @@ def test_a_line_of_the_log_of_requests_names_the_trace(receiver: Receiver, caplo
     good, bad = (vars(record) for record in caplog.records if record.name == "serve.requests")
     assert (good["trace.id"], good["span.id"]) == (TRACE_ID, one(receiver.spans, "infer delay").span_id)
     assert (bad["event.outcome"], bad["code"], bad["protocol"]) == ("failure", "out_of_range", "open_inference")
+
+
+class Elsewhere:
+    """The handle of a dedicated deployment: one replica, in this process; what goes to it and back is pickled."""
+
+    def __init__(self, home: Path) -> None:
+        self._replica = DedicatedModel(registry_settings(home), RunSettings(), str(home), load=loaded)
+        self._threads = ThreadPoolExecutor(2)
+        self.predict = SimpleNamespace(remote=lambda *given: self._asked(self._replica.predict, given))
+
+    def _asked(self, method: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+        sent = pickle.dumps(given)
+        answer = self._threads.submit(lambda: pickle.dumps(method(*pickle.loads(sent))))
+        return SimpleNamespace(result=lambda timeout_s: pickle.loads(answer.result(timeout_s)))
+
+
+def loaded(_: Registry, version: ModelVersion, __: RunSettings) -> LoadedModel:
+    return LoadedModel(version, ModelPackage(signature=SIGNATURE, output_kind="value"), Talking())
+
+
+class Talking:
+    """Logs a line where x is 7, in a replica of its own."""
+
+    def predict(self, columns: Columns) -> dict[str, Array]:
+        if 7.0 in columns["x"]:
+            logging.getLogger("taxiway.test").warning("seven")
+        return {"y": columns["x"] * 2}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemotePredictor:
+    monkeypatch.setenv("TAXIWAY_HOME", str(tmp_path))
+    return RemotePredictor(Elsewhere(tmp_path), ModelVersion("delay", "7", ""), patience_s=None)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[dict[str, Any]]]:
+    """What is logged, as a replica's structured log has it."""
+    found: list[dict[str, Any]] = []
+    handler = logging.Handler()
+    handler.setFormatter(EcsFormatter({}, Redaction()))
+    handler.addFilter(OfItsTrace())
+    handler.emit = lambda record: found.append(json.loads(handler.format(record)))  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in ("taxiway", "serve")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield found
+    for logger in loggers:
+        logger.removeHandler(handler)
+
+
+def test_what_a_dedicated_replica_does_stands_within_the_call(receiver: Receiver, elsewhere: RemotePredictor) -> None:
+    with traced(model=elsewhere) as served:
+        assert served.ask(1, traceparent=f"{CALLER}-01").status_code == 200
+        served.ask(2, traceparent=f"{CALLER}-01")
+        receiver.wait(lambda seen: len(named(seen, "replica")) == 4)  # with the copies'
+    batches = {span.span_id: span for span in named(receiver.spans, "batch")}
+    calls = {span.span_id: span for span in named(receiver.spans, "inference") if span.parent in batches}
+    replicas = [span for span in named(receiver.spans, "replica") if span.parent in calls]
+    assert len(calls) == len(replicas) == 2
+    for replica in replicas:
+        call = calls[replica.parent]
+        assert replica.trace_id == TRACE_ID
+        assert replica.attributes["taxiway.replica"].endswith(f"-{os.getpid()}")
+        assert call.start_ns - 5e6 <= replica.start_ns <= replica.end_ns <= call.end_ns + 5e6
+    assert one(receiver.spans, "load").parent in {span.span_id for span in named(receiver.spans, "replica")}
+
+
+def test_a_line_of_a_dedicated_replica_names_the_trace_of_its_caller(
+    receiver: Receiver, elsewhere: RemotePredictor, lines: list[dict[str, Any]]
+) -> None:
+    with traced(model=elsewhere) as served:
+        served.ask(7, traceparent=f"{CALLER}-00")
+        served.ask(7)
+    kept = {span.trace_id for span in named(receiver.spans, "infer delay")}
+    assert {line["trace.id"] for line in lines if line["message"] == "seven"} == kept
+    assert TRACE_ID in kept
+    assert len(kept) == 2
+
+
+def test_a_line_that_is_logged_while_a_batch_is_scored_leads_to_its_trace(
+    receiver: Receiver, lines: list[dict[str, Any]]
+) -> None:
+    with traced() as served:
+        answer = served.ask(13)
+    (line,) = [it for it in lines if it["message"] == "the model raised on one row" and "error.type" in it][:1]
+    assert line["trace.id"] == answer.headers["taxiway-trace-id"] == one(receiver.spans, "infer delay").trace_id
+
+
+def test_each_node_of_a_graph_has_its_span(receiver: Receiver) -> None:
+    threads, y = NodeThreads(), signature(["x"], ["y"])
+    graph = settings(
+        "mean", a={"timeout_s": 5.0}, b={"placement": "dedicated"}, mean={"kind": "ensemble", "of": ["a", "b"]}
+    )
+    doubled = Function(lambda x: x * 2, "y")
+    model, _ = build(
+        graph,
+        {"a": (y, doubled), "b": (y, doubled)},
+        run_with_timeout=threads.run_with_timeout,
+        map_parallel=threads.map_parallel,
+        within=node,
+    )
+    with traced(model=model) as served:
+        served.ask(1, traceparent=f"{CALLER}-01")
+    (batch,) = named(receiver.spans, "batch")
+    inference = next(span for span in named(receiver.spans, "inference") if span.parent == batch.span_id)
+    mean = next(span for span in named(receiver.spans, "node mean") if span.parent == inference.span_id)
+    assert sorted(span.name for span in receiver.spans if span.parent == mean.span_id) == ["node a", "node b"]

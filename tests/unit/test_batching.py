@@ -51,7 +51,7 @@ def gatherer(
     queue_rows: int = 10_000,
     executor: Executor | None = None,
     wait_s: float = 0.0,
-    observe: Callable[[int, float, float], None] = lambda *_: None,
+    observe: Callable[[int, float, float, float], None] = lambda *_: None,
     in_flight: int = 1,
 ) -> Gatherer:
     rules = BatchRules(batch_rows, 1_000_000, queue_rows, wait_s)
@@ -288,3 +288,23 @@ def test_waiting_for_a_full_batch_ends_when_it_is_full_or_the_time_is_over() -> 
     assert model.batches == [4, 1]
     assert full < 0.2
     assert alone > 0.25
+
+
+def test_how_long_a_batch_was_held_open_for_more_rows_is_told_apart() -> None:
+    told: list[tuple[float, float]] = []
+
+    async def run() -> None:
+        gathering = gatherer(
+            Doubling(),
+            batch_rows=2,
+            wait_s=0.2,
+            observe=lambda rows, waited_s, took_s, held_s: told.append((waited_s, held_s)),
+        )
+        one = {"x": np.ones(1)}
+        await ask(gathering, one, 1)
+        await asyncio.gather(ask(gathering, one, 1), ask(gathering, one, 1))
+
+    asyncio.run(run())
+    (alone, held_alone), (_, held_until_full) = told
+    assert 0.19 <= held_alone <= alone
+    assert held_until_full < 0.1

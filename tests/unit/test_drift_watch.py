@@ -14,6 +14,7 @@ from serve.settings import EndpointSettings
 from taxiway.alarms import alarms
 from taxiway.drift.counts import ColumnCounts, Counted
 from taxiway.drift.progress import Followed
+from taxiway.drift.settings import EffectSettings, UsualDrift
 from taxiway.errors import ConfigError
 from taxiway.rollout.tally import Stream
 
@@ -171,3 +172,25 @@ def test_an_endpoint_without_the_key_or_with_a_graph_alone_is_refused(tmp_path: 
     node = {"nodes": {"m": {"kind": "model", "model": "models:/m/1"}}, "output": "m"}
     with pytest.raises(ValueError, match=r"graph"):
         EndpointSettings.model_validate({"name": "delay", "graph": node, "drift": {}})
+
+
+def test_what_is_usual_for_a_version_is_no_drift_unless_the_settings_say_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXIWAY_HOME", str(tmp_path))
+    usual = UsualDrift(
+        window_s=86_400,
+        windows=9,
+        effects={"inputs/wind": EffectSettings(psi=9, jensen_shannon=0.9, kolmogorov_smirnov=0.9)},
+    )
+    for own, drifting in (({}, ()), ({"effects": {}}, ("inputs/wind",))):
+        watched = Watched(tmp_path / str(len(own)), FILE | {"drift": FILE["drift"] | own})
+        for rows in (0, 1_000):
+            drift = {
+                STREAM: Counted(REFERENCE, {"rows": rows, "inputs/wind/1": rows, "outputs/late/0": rows / 2}, usual)
+            }
+            watched.number += 1
+            watched.watch.take(Report("one", 1.0, watched.number, {}, {}, drift), watched.now)
+        watched.tick()
+        (window,) = watched.windows
+        assert tuple(it.key for it in window.drifting if it.group == "inputs") == drifting

@@ -1,4 +1,5 @@
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -22,6 +25,9 @@ from retrain.trainers.contract import Trainer
 from retrain.trainers.space import Choice, LogInt, LogUniform, Space, Uniform
 from taxiway.errors import ConfigError, JobError
 from taxiway.signature import Column
+from taxiway.telemetry import job_trace
+from taxiway.telemetry.job_trace import JobTrace
+from taxiway.telemetry.tracing import Spans
 from tests.toy_examples import INPUTS, examples, toy_data, toy_layout
 
 DEFAULTS = dict(Boosting().space().defaults)
@@ -329,6 +335,35 @@ def test_what_happens_is_printed_and_written_down(tmp_path: Path, capsys: pytest
         3: TrialRecord(3, {"rate": 0.2}, ended=True),
     }
     assert all(json.loads(line) for line in journal.path.read_text().splitlines())
+
+
+def test_each_trial_is_a_span_with_its_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    job = JobTrace("retrain", Spans(SimpleSpanProcessor(exporter)), 1.0)
+    monkeypatch.setattr(job_trace, "begin_job", lambda name, began_s: job)
+    journal = Journal(tmp_path / "search.jsonl")
+    journal.open("x")
+    running = SimpleNamespace(config={"trial": 2, "parameters": {"rate": 0.1}, "checkpoint": None})
+    with job_trace.traced_job("retrain"), job_trace.stage("search"):
+        looks = Looks(trials=1, journal=journal)
+        looks.on_trial_start(1, [], running)
+        looks.on_trial_result(1, [], running, {"iterations": 50, "log_loss": 0.4, "auc": 0.7, "time_this_iter_s": 0.25})
+        looks.on_trial_complete(2, [], running)
+    found: Any = exporter.get_finished_spans()
+    look, trial_span, search_span, _ = found
+    assert [it.name for it in found] == ["look", "trial", "search", "retrain"]
+    assert (look.parent, trial_span.parent) == (trial_span.context, search_span.context)
+    assert trial_span.attributes == {"taxiway.trial": 2, "taxiway.parameter.rate": 0.1}
+    assert look.end_ns - look.start_ns == pytest.approx(0.25e9, abs=1e3)
+
+
+def test_the_process_of_a_trial_knows_the_trace_of_its_search(
+    data: SearchData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", "of the job's own caller")
+    made = Trial.__new__(Trial)
+    made.setup({"trial": 1, "parameters": DEFAULTS}, data, SearchSettings(), Boosting(), "00-a-b-01")
+    assert os.environ["TRACEPARENT"] == "00-a-b-01"
 
 
 @pytest.mark.parametrize(

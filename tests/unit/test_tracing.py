@@ -1,12 +1,15 @@
 """Which requests leave spans, what W3C's headers say, and the traces of jobs."""
 
-from collections.abc import Sequence
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -14,14 +17,17 @@ from batch.events import Started
 from batch.observers.tracing import Tracing as BatchTracing
 from serve.settings import ServeSettings
 from serve.telemetry import Telemetry, open_telemetry
-from serve.tracing import Kept, RequestNote, Tracing
+from serve.trace_notes import BatchWork
+from serve.tracing import BatchNote, Kept, RequestNote, Tracing
 from taxiway.errors import ConfigError
 from taxiway.settings import parse
 from taxiway.telemetry import job_trace
-from taxiway.telemetry.job_trace import JobTrace, stage, traced_job
+from taxiway.telemetry.job_trace import Below, JobTrace, stage, traced_job, traceparent_here
 from taxiway.telemetry.logs import REDACTED, Redaction
+from taxiway.telemetry.otlp import FinishedSpan
 from taxiway.telemetry.settings import TracingSettings, wants_traces
 from taxiway.telemetry.tracing import Spans, new_context, open_spans, parse_traceparent, resource, traceparent
+from taxiway.telemetry.work import current
 from tests.scoring_events import BEGAN_S, failed, pieces, planned, published
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -35,7 +41,12 @@ def exporter() -> InMemorySpanExporter:
 
 
 def spans_to(exporter: InMemorySpanExporter, redaction: Redaction | None = None) -> Spans:
-    return Spans(SimpleSpanProcessor(exporter), Resource({}), redaction)
+    return Spans(SimpleSpanProcessor(exporter), redaction)
+
+
+def exported(exporter: InMemorySpanExporter) -> list[FinishedSpan]:
+    found: Any = exporter.get_finished_spans()
+    return list(found)
 
 
 def tracing(exporter: InMemorySpanExporter, **settings: float) -> Tracing:
@@ -46,7 +57,7 @@ def note(kept: Kept) -> RequestNote:
     return RequestNote(kept, "delay", "champion", "7", "ok", False, "mlflow", 1, 10.0, None, 11.0, "an-id", None)
 
 
-def by_name(found: Sequence[ReadableSpan]) -> dict[str, ReadableSpan]:
+def by_name(found: Sequence[FinishedSpan]) -> dict[str, FinishedSpan]:
     return {span.name: span for span in found}
 
 
@@ -137,13 +148,10 @@ def test_what_is_declared_secret_does_not_leave_in_a_span(exporter: InMemorySpan
     assert kept is not None
     hiding.request(note(kept))
     hiding.flush()
-    (span,) = exporter.get_finished_spans()
-    assert span.attributes is not None
+    (span,) = exported(exporter)
     assert span.attributes["taxiway.prediction_id"] == REDACTED
     assert span.attributes["taxiway.endpoint"] == "delay"
-    assert span.end_time is not None
-    assert span.start_time is not None
-    assert span.end_time - span.start_time == pytest.approx(1e9, abs=1_000)
+    assert span.end_ns - span.start_ns == pytest.approx(1e9, abs=1_000)
 
 
 def test_parts_of_a_batch_are_those_of_its_thread_since_the_last_one(exporter: InMemorySpanExporter) -> None:
@@ -208,10 +216,10 @@ def test_stages_stand_below_their_job_and_the_job_below_its_caller(
             pass
         with stage("search"):
             raise ZeroDivisionError
-    found = by_name(exporter.get_finished_spans())
+    found = by_name(exported(exporter))
     assert list(found) == ["labels", "search", "retrain"]
-    assert found["labels"].status.is_unset
-    assert [found[name].status.description for name in ("search", "retrain")] == ["ZeroDivisionError"] * 2
+    assert found["labels"].error is None
+    assert [found[name].error for name in ("search", "retrain")] == ["ZeroDivisionError"] * 2
     assert found["labels"].parent == found["search"].parent == found["retrain"].context == job.context
     assert found["retrain"].parent is not None
     assert f"{found['retrain'].parent.span_id:016x}" == PARENT
@@ -230,11 +238,10 @@ def test_a_scoring_job_s_pieces_are_spans_with_their_actors_times(exporter: InMe
     observer = BatchTracing(JobTrace("batch", spans_to(exporter), BEGAN_S), BEGAN_S)
     for event in published("/scores", results):
         observer.observe(event)
-    found = exporter.get_finished_spans()
+    found = exported(exporter)
     assert [span.name for span in found] == ["planning", "piece", "piece", "closing", "batch"]
-    assert [span.start_time for span in found[1:3]] == [int(it.started_s * 1e9) for it in results]
+    assert [span.start_ns for span in found[1:3]] == [int(it.started_s * 1e9) for it in results]
     assert all(span.parent == found[-1].context for span in found[:-1])
-    assert found[-1].attributes is not None
     assert found[-1].attributes["taxiway.job.id"] == planned(results, "/scores").job_id
 
 
@@ -242,7 +249,7 @@ def test_a_scoring_job_that_fails_has_its_code(exporter: InMemorySpanExporter) -
     observer = BatchTracing(JobTrace("batch", spans_to(exporter), BEGAN_S), BEGAN_S)
     for event in [Started(1, BEGAN_S), *failed("/scores")]:
         observer.observe(event)
-    assert by_name(exporter.get_finished_spans())["batch"].status.description == "too_many_rejects"
+    assert by_name(exported(exporter))["batch"].error == "too_many_rejects"
 
 
 def test_ids_do_not_repeat_when_a_model_seeds_python() -> None:
@@ -271,3 +278,96 @@ def test_the_key_opens_a_replica_s_traces_unless_the_sdk_is_disabled(monkeypatch
     opened.stop()
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert open_telemetry("app", serve_settings(tracing={})).tracing is None
+
+
+class Member:
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+        self.headers = headers
+        self.trace_id: str | None = None
+
+
+def scored(tracing: Tracing, headers: dict[bytes, bytes], logged: bool) -> tuple[BatchNote, str]:
+    """A batch of one member, and the trace that somebody has asked for while it was scored."""
+    tracing.began([Member(headers)])
+    work = current()
+    assert isinstance(work, BatchWork)
+    trace_id, work.logged = work.identity(), logged
+    return tracing.computed(0, 1, 1, 1), trace_id
+
+
+@pytest.mark.parametrize(("headers", "other"), [({}, SAMPLED), (NOT_SAMPLED, {})])
+def test_a_member_whose_trace_stands_in_the_log_is_kept_once_and_the_others_as_ever(
+    exporter: InMemorySpanExporter, headers: dict[bytes, bytes], other: dict[bytes, bytes]
+) -> None:
+    drawing = tracing(exporter, sample=0)
+    batch, trace_id = scored(drawing, headers, logged=True)
+    stranger = drawing.keep(other, True, 0.001, batch)
+    assert stranger is not None
+    assert stranger.trace_id != trace_id or other == SAMPLED
+    kept = drawing.keep(headers, False, 0.001, batch)
+    assert kept is not None
+    assert kept.trace_id == trace_id
+    assert drawing.keep(headers, False, 0.001, batch) is None
+
+
+def test_a_trace_that_was_only_passed_on_is_used_by_whoever_is_kept(exporter: InMemorySpanExporter) -> None:
+    drawing = tracing(exporter, sample=0)
+    batch, trace_id = scored(drawing, {}, logged=False)
+    failed = drawing.keep({}, True, 0.001, batch)
+    assert failed is not None
+    assert failed.trace_id == trace_id
+    other, _ = scored(drawing, {}, logged=False)
+    assert drawing.keep({}, False, 0.001, other) is None
+
+
+def test_what_others_do_for_a_stage_stands_below_it(
+    exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = JobTrace("retrain", spans_to(exporter), BEGAN_S)
+    monkeypatch.setattr(job_trace, "begin_job", lambda name, began_s: job)
+    assert traceparent_here() is None
+    with traced_job("retrain"), stage("search"):
+        given = traceparent_here()
+        trials = Below("trial", "look")
+        trials.begin("1")
+        trials = pickle.loads(pickle.dumps(trials))  # as Tune does
+        trials.did("1", 0.5, {"taxiway.iterations": 50})
+        trials.did("2", 0.5)
+        trials.end("1", {"taxiway.trial": 1}, "trial_failed")
+    found = by_name(exported(exporter))
+    assert list(found) == ["look", "trial", "search", "retrain"]
+    assert found["look"].parent == found["trial"].context
+    assert found["trial"].parent == found["search"].context
+    assert found["search"].parent == found["retrain"].context == job.context
+    assert given == traceparent(found["search"].context)
+    assert found["look"].end_ns - found["look"].start_ns == pytest.approx(0.5e9, abs=1e3)
+    assert (found["trial"].error, found["trial"].attributes) == ("trial_failed", {"taxiway.trial": 1})
+
+
+def test_without_a_trace_nothing_is_told_of_what_others_do() -> None:
+    trials = Below("trial", "look")
+    trials.begin("1")
+    trials.did("1", 1.0)
+    trials.end("1")
+
+
+def test_a_job_logs_json_with_its_trace_where_the_variable_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("TAXIWAY_LOG_FORMAT", "json")
+    monkeypatch.setenv("TRACEPARENT", VALID)
+    program = (
+        "import logging; from taxiway.telemetry.job_trace import traced_job\n"
+        "with traced_job('retrain'): logging.getLogger('retrain.search').warning('slow')"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stderr
+    line = json.loads(told.splitlines()[0])
+    assert (line["message"], line["trace.id"], line["service.name"]) == ("slow", TRACE, "taxiway-retrain")
+
+
+def test_a_form_of_a_job_s_log_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIWAY_LOG_FORMAT", "xml")
+    with pytest.raises(ConfigError, match="TAXIWAY_LOG_FORMAT: expected text or json, found 'xml'"), traced_job("a"):
+        pass
