@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt bench clean lock schemas
+.PHONY: help install run test test-image check fmt bench clean lock schemas
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -21,6 +21,9 @@ run: install ## prepares, trains the first champion, serves and asks; Ctrl-C sto
 test: install ## every test
 	@python -m pytest -n 2 tests/unit
 	@python -m pytest tests/integration tests/e2e
+
+test-image: install ## builds the container image and runs it, alone and as a small cluster (needs podman)
+	@python -m pytest -rsP tests/image
 
 check: install ## format, lint, types, import layers, generated files
 	ruff format --check .
