@@ -21,7 +21,7 @@ from taxiway.rollout.tally import Stream
 from taxiway.scoring import Scored, score
 from taxiway.signature import Array, Column, Columns, ColumnType, Signature
 from taxiway.telemetry.metrics import ServingMetrics
-from tests.integration.test_ingress import free_port
+from tests.ports import free_port
 
 BODY_BYTES = 1_000_000
 MAX_ROWS = 1_000

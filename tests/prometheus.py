@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.integration.test_ingress import free_port
+from tests.ports import free_port
 from tests.serving_cluster import Cluster
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool: apt install prometheus")

@@ -31,7 +31,7 @@ from taxiway.scoring import Predictor
 from taxiway.signature import Array, Column, Columns, Signature
 from taxiway.telemetry.metrics import ServingMetrics
 from taxiway.traffic import TrafficSettings
-from tests.integration.test_ingress import free_port
+from tests.ports import free_port
 
 MODEL = "models:/delay@champion"
 SIGNATURE = Signature(

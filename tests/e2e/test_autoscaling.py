@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.faulty_models import register_faulty
-from tests.integration.test_ingress import free_port
 from tests.integration.test_variants import eventually
+from tests.ports import free_port
 from tests.serving_cluster import Cluster, listeners, serving
 from tests.tiny_model import registry_settings
 

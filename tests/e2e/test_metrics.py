@@ -13,8 +13,9 @@ import pytest
 from cluster.observability.generate import HERE, dashboards
 from cluster.observability.grafana import Needs
 from taxiway.registry import CHALLENGER, CHAMPION
-from tests.integration.test_ingress import free_port, question
+from tests.integration.test_ingress import question
 from tests.integration.test_variants import eventually
+from tests.ports import free_port
 from tests.prometheus import Prometheus, needs_prometheus, prometheus, targets_of
 from tests.serving_cluster import serving
 from tests.spoiled_model import fitted

@@ -17,8 +17,9 @@ from taxiway.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
 from taxiway.rollout.state import RolloutState
 from taxiway.rollout_series import Look, read_series, series_path, steps_of
 from taxiway.rollouts import Rollouts
-from tests.integration.test_ingress import free_port, question
+from tests.integration.test_ingress import question
 from tests.integration.test_variants import eventually
+from tests.ports import free_port
 from tests.serving_cluster import Cluster, serving
 from tests.spoiled_model import fitted, truth
 from tests.tiny_model import parcels, register_fitted, registry_settings

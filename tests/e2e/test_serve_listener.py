@@ -37,9 +37,10 @@ from taxiway.signature import Array
 from taxiway.traffic import TrafficSettings
 from tests.faulty_models import register_faulty
 from tests.integration.test_clients import tensors
-from tests.integration.test_ingress import DATATYPES, INFER, free_port, question
+from tests.integration.test_ingress import DATATYPES, INFER, question
 from tests.integration.test_variants import eventually
 from tests.load import SEEDS, Ask, Client, keep_alive, loaded
+from tests.ports import free_port
 from tests.serving_cluster import Cluster
 from tests.tiny_model import parcels, register, registry_settings
 

@@ -20,9 +20,10 @@ import pytest
 
 from taxiway.registry import Registry
 from tests.faulty_models import DEADLY, POISON, register_faulty
-from tests.integration.test_ingress import INFER, free_port, question
+from tests.integration.test_ingress import INFER, question
 from tests.integration.test_variants import eventually
 from tests.load import SEEDS, Client, Load, fresh, keep_alive, loaded, triton_grpc, triton_http
+from tests.ports import free_port
 from tests.serving_cluster import Cluster, Replica, connected, connections_to, listeners, serving
 from tests.tiny_model import parcels, register, registry_settings
 

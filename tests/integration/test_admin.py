@@ -34,7 +34,7 @@ from taxiway.traffic import TrafficSettings, TrafficState
 from tests.feature_reader import register_reader
 from tests.integration.test_features import AT_NOON, make
 from tests.integration.test_features import NOON as FILLED
-from tests.integration.test_ingress import free_port
+from tests.ports import free_port
 from tests.tiny_model import registry_settings
 
 TOKEN = "an-admin-token-of-the-tests"

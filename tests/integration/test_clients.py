@@ -22,7 +22,8 @@ from serve.ingress import Ingress
 from serve.settings import EndpointSettings, LimitSettings, ListenerSettings, ServeSettings
 from taxiway.registry import Registry
 from taxiway.signature import Array
-from tests.integration.test_ingress import DATATYPES, INFER, free_port, question
+from tests.integration.test_ingress import DATATYPES, INFER, question
+from tests.ports import free_port
 from tests.tiny_model import parcels, register, registry_settings
 
 ROWS = 6

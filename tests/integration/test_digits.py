@@ -15,7 +15,7 @@ from serve.ingress import Ingress
 from serve.settings import EndpointSettings, ListenerSettings, ServeSettings
 from taxiway.registry import CHALLENGER, CHAMPION, Registry
 from taxiway.settings import RegistrySettings
-from tests.integration.test_ingress import free_port
+from tests.ports import free_port
 
 torch = pytest.importorskip("torch")
 data = pytest.importorskip("examples.digits.data")

@@ -23,7 +23,8 @@ from taxiway.profile import profile
 from taxiway.registry import CHAMPION, Registry
 from taxiway.settings import RegistrySettings
 from taxiway.signature import Array
-from tests.integration.test_ingress import INFER, free_port, question
+from tests.integration.test_ingress import INFER, question
+from tests.ports import free_port
 from tests.tiny_model import SIGNATURE, parcels, registry_settings, train
 
 TOKEN = "a-token-that-is-long-enough"

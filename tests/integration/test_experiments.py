@@ -27,8 +27,8 @@ from taxiway.rollout.observations import Moments
 from taxiway.rollout.plan import ErrorsSettings
 from taxiway.rollout.readout import Readout
 from taxiway.rollout.state import Event
-from tests.integration.test_ingress import free_port
 from tests.integration.test_rollouts import Clients
+from tests.ports import free_port
 from tests.spoiled_model import register_as
 from tests.tiny_model import registry_settings
 

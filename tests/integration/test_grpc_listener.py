@@ -40,6 +40,7 @@ from taxiway.inference import InferRequest, InferResponse, ModelInterface, join
 from taxiway.protocols import open_inference_pb2 as pb
 from taxiway.signature import Column
 from taxiway.telemetry.metrics import ServingMetrics
+from tests.ports import free_port
 
 BODY_BYTES = 1_000_000
 SERVICE = "inference.GRPCInferenceService"
@@ -140,12 +141,6 @@ def served(loop: Loop) -> Iterator[Served]:
     loop.run(listener.start())
     yield Served(backend, f"127.0.0.1:{port}", loop, listener)
     loop.run(listener.drain(1.0))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def tensors(rows: int = 2, kind: Any = triton) -> list[Any]:

@@ -24,16 +24,11 @@ from serve.settings import EndpointSettings, LimitSettings, ListenerSettings, Se
 from taxiway.errors import ConfigError
 from taxiway.registry import Registry
 from taxiway.signature import Array
+from tests.ports import free_port
 from tests.tiny_model import parcels, register, registry_settings
 
 INFER = "/v2/models/parcel/infer"
 DATATYPES = {"color": "BYTES", "size": "FP64", "count": "INT64", "weight": "FP64", "comment": "BYTES"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def settings(folder: Path, port: int, drain_s: float = 5.0) -> ServeSettings:

@@ -9,7 +9,8 @@ import pytest
 
 from serve.ingress import Ingress
 from serve.settings import ListenerSettings, ServeSettings
-from tests.integration.test_ingress import INFER, free_port, question, settings
+from tests.integration.test_ingress import INFER, question, settings
+from tests.ports import free_port
 from tests.tiny_model import parcels, register
 
 LAME_DUCK_S = 1.5
@@ -100,15 +101,16 @@ def test_of_two_replicas_that_leave_at_once_one_answers_on(replicas: list[Ingres
     assert first < LAME_DUCK_S <= last
 
 
-def test_a_replica_that_starts_meanwhile_ends_the_lame_duck_period(
-    replicas: list[Ingress], url: str, serving: ServeSettings
-) -> None:
-    replicas[0].drain()
+def test_a_replica_that_starts_meanwhile_ends_the_lame_duck_period(serving: ServeSettings, url: str) -> None:
+    assert isinstance(serving.listener, ListenerSettings)
+    patient = serving.listener.model_copy(update={"lame_duck_s": 60.0})
+    first, second = (Ingress("tests", serving.model_copy(update={"listener": patient})) for _ in range(2))
+    first.listen()
+    leaving = Leaving(first)
+    second.listen()
+    assert leaving.took_s < 30
+    assert httpx.get(f"{url}/v2/health/ready").status_code == 200
     another = Ingress("tests", serving)
-    leaving = Leaving(replicas[1])
     another.listen()
-    try:
-        assert leaving.took_s < LAME_DUCK_S
-        assert httpx.get(f"{url}/v2/health/ready").status_code == 200
-    finally:
-        another.drain()
+    second.drain()
+    another.drain()

@@ -12,8 +12,9 @@ import tritonclient.grpc
 from serve.ingress import Ingress
 from serve.settings import ListenerSettings, MultiplexedSettings, ServeSettings
 from taxiway.registry import ModelVersion, Registry
-from tests.integration.test_ingress import DATATYPES, free_port, question
+from tests.integration.test_ingress import DATATYPES, question
 from tests.integration.test_variants import eventually
+from tests.ports import free_port
 from tests.tiny_model import parcels, register, registry_settings
 
 STORES = ("store-1", "store-2")

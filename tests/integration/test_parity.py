@@ -34,7 +34,8 @@ from taxiway.protocols import open_inference_pb2 as pb
 from taxiway.registry import Registry
 from taxiway.signature import Array
 from tests.integration.test_clients import tensors
-from tests.integration.test_ingress import INFER, free_port, question
+from tests.integration.test_ingress import INFER, question
+from tests.ports import free_port
 from tests.tiny_model import parcels, register, registry_settings
 
 ROWS = 300

@@ -31,7 +31,8 @@ from taxiway.rollout.plan import (
     StepSettings,
 )
 from taxiway.rollout.state import Event, RolloutState
-from tests.integration.test_ingress import INFER, free_port, question
+from tests.integration.test_ingress import INFER, question
+from tests.ports import free_port
 from tests.spoiled_model import register_as, truth
 from tests.tiny_model import parcels, registry_settings
 

@@ -15,8 +15,8 @@ from cluster.observability.generate import HERE
 from taxiway.telemetry.elastic.documents import Document
 from taxiway.telemetry.elastic.spool import Spool
 from tests.bulk_server import elastic
-from tests.integration.test_ingress import free_port
 from tests.integration.test_variants import eventually
+from tests.ports import free_port
 
 _MODULES = list(Path("/usr/lib").glob("*/rsyslog/omelasticsearch.so"))
 pytestmark = pytest.mark.skipif(

@@ -25,7 +25,8 @@ from serve.settings import (
 from taxiway.errors import ConfigError, TaxiwayError
 from taxiway.registry import CHALLENGER, ModelVersion, Registry
 from taxiway.traffic import TrafficSettings, tag_name
-from tests.integration.test_ingress import INFER, free_port, question
+from tests.integration.test_ingress import INFER, question
+from tests.ports import free_port
 from tests.tiny_model import parcels, register, registry_settings
 
 TOKEN = "a-token-for-tests"

@@ -13,7 +13,7 @@ SECONDS = 1.0
 
 
 class SlowRegistry:
-    """Takes as much CPU for one model as others for hundreds. `asked` is set when a look begins, `told` when it ends."""
+    """Takes as much CPU for one model as others for hundreds. A look sets `asked` when it begins, `told` at its end."""
 
     def __init__(self, cpu_s: float) -> None:
         self._cpu_s = cpu_s

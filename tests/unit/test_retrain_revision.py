@@ -43,6 +43,11 @@ def test_a_ray_job_is_known_by_its_uploaded_working_directory(tmp_path: Path) ->
     assert code_revision(tmp_path, JOB) == "working-dir-0123456789abcdef"
 
 
+def test_in_an_image_it_is_what_the_image_was_built_of(tmp_path: Path) -> None:
+    assert code_revision(tmp_path, {"TAXIWAY_REVISION": "abc"}) == "abc"
+    assert code_revision(tmp_path, JOB | {"TAXIWAY_REVISION": "abc"}) == "working-dir-0123456789abcdef"
+
+
 @pytest.mark.parametrize("config", ["{}", "not json", '{"runtime_env": null}', '{"runtime_env": {"pip": []}}'])
 def test_without_either_it_is_unknown(tmp_path: Path, config: str) -> None:
     assert code_revision(tmp_path, {"RAY_JOB_CONFIG_JSON_ENV_VAR": config}) == "unknown"
