@@ -1,4 +1,4 @@
-"""Which code trains: the git revision, the package that a Ray job was submitted with, or what the image was built of."""
+"""Which code trains: the git revision, the package of a Ray job, or what the image was built of."""
 
 import json
 import os
@@ -14,7 +14,7 @@ _UPLOADED = re.compile(r"_ray_pkg_([0-9a-f]+)")
 
 
 def code_revision(root: Path = Path(__file__).parents[1], environment: Mapping[str, str] = os.environ) -> str:
-    """The commit checked out at `root` (`-dirty` with changes), else `working-dir-HASH` in a Ray job, else the image's."""
+    """The commit at `root` (`-dirty` with changes), else `working-dir-HASH` in a Ray job, else the image's."""
     return git_revision(root) or working_dir_revision(environment) or environment.get(_OF_IMAGE) or UNKNOWN
 
 

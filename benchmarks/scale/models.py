@@ -20,7 +20,7 @@ KEPT = 100
 LOADS = 2
 EXPONENT = 1.0
 CLIENTS = 8
-_COLD = 200
+_COLD = 150
 _LOADS = "taxiway_multiplexed_loads_total", "loaded"
 _TOLERANCE = 1e-9
 
