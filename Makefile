@@ -20,7 +20,8 @@ run: install ## prepares, trains the first champion, serves and asks; Ctrl-C sto
 
 test: install ## every test
 	@python -m pytest -n 2 tests/unit
-	@python -m pytest tests/integration tests/e2e
+	@python -m pytest -n 2 --dist loadfile tests/integration
+	@python -m pytest tests/e2e
 
 test-image: install ## builds the container image and runs it, alone and as a small cluster (needs podman)
 	@python -m pytest -rsP tests/image
