@@ -59,13 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     material, folder = prepare(), home() / "bench" / "servers" / "garbage"
     with _serving(material, folder) as (up, grpc_port):
         clients = [Garbage(up.port, grpc_port, given.rate / _CLIENTS, seed) for seed in range(_CLIENTS)]
-        moments = list(_moments(up, folder, clients, given.minutes))
+        moments: list[Moment] = []
+        for moment in _moments(up, folder, clients, given.minutes):
+            moments.append(moment)
+            # Each time: what was seen until then is there, however it ends.
+            given.results.write_text(_report(moments, sum((client.sent for client in clients), Counter())))
         for client in clients:
             client.stop()
         ask(up.port, codecs.inference(f"/v2/models/{NAME}/infer", OUTPUT).encode(material.rows[:1]))
-    text = _report(moments, sum((client.sent for client in clients), Counter()))
-    given.results.write_text(text)
-    print(text)
+    print(given.results.read_text())
     return 0
 
 
@@ -162,7 +164,7 @@ def _report(moments: Sequence[Moment], sent: Counter[str]) -> str:
     )
     ended = ", ".join(f"{code} {count:,}" for code, count in sent.most_common())
     return (
-        "# An hour of garbage: measured by `python -m benchmarks.garbage`\n\n"
+        "# Garbage without end: measured by `python -m benchmarks.garbage`\n\n"
         "One replica with prediction log, observations, tracing (to a collector that is not there) and a log of "
         "requests; HTTP and gRPC. Requests have random paths, names, headers, bodies, types and numbers, are no HTTP "
         "at all, or end in the middle; some are right. Memory is PSS. Files are those of the prediction log and of "
