@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +63,10 @@ def _run(given: argparse.Namespace) -> str | None:
     """What became of the new version; None when none was made."""
     now, code = given.now or datetime.now(UTC), code_revision()
     settings = load_retraining(given.config, now)
+    if given.check:
+        for line in _windows(settings):
+            print(line)
+        return None
     source = Path(given.config).read_text()
     if given.alarm is not None:
         raise_alarm(settings.model, Alarm(at=now, endpoint=given.endpoint, reason=given.alarm))
@@ -84,6 +88,12 @@ def _run(given: argparse.Namespace) -> str | None:
             return outcome
 
     return _end_told(settings.model, work)
+
+
+def _windows(settings: RetrainSettings) -> Iterator[str]:
+    yield f"{settings.model}: labels of {settings.labels}"
+    for name, window in (("train", settings.train), ("evaluate", settings.evaluate)):
+        yield f"{name}: {window.start.isoformat()} to {window.end.isoformat()}"
 
 
 def _end_told(model: str, work: Callable[[], str]) -> str:
@@ -109,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--if-due", action="store_true", help="only when an alarm, new rows or the clock ask for it")
     parser.add_argument("--alarm", metavar="REASON", help="leave an alarm for the next --if-due, and end")
     parser.add_argument("--endpoint", help="whom the alarm is about")
+    parser.add_argument("--check", action="store_true", help="say what the file means now, and end")
     parser.add_argument("--restart", action="store_true", help="begin anew where a killed run could go on")
     parser.add_argument("--trigger", default="by hand", help="what set it off, for the lineage")
     parser.add_argument("--now", type=absolute, help="the date of the run (ISO 8601), for relative windows and labels")

@@ -1,4 +1,4 @@
-"""`taxiway lineage | promote | rollback | history | rollout | experiment | predictions | plan`, from a shell."""
+"""`taxiway lineage | promote | rollback | history | rollout | experiment | ...`, from a shell."""
 
 import argparse
 import getpass
@@ -21,6 +21,7 @@ from taxiway.registry import Registry
 from taxiway.rollout_cli import add_commands
 from taxiway.settings import RegistrySettings
 from taxiway.turn import sqlite_path
+from taxiway.validate_cli import add_commands as add_validation
 
 _COLUMN = 40
 _LABELS = {
@@ -202,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     add_commands(commands, everywhere, _user)
     add_predictions(commands)
     add_planning(commands)
+    add_validation(commands)
     add_experiment_commands(commands, everywhere, _user)
     return parser
 

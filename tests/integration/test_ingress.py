@@ -222,7 +222,7 @@ def test_compressed_bodies_are_read_and_bombs_are_not(client: httpx.Client) -> N
     [
         ("br", b"12345", "content-encoding br is not supported; send gzip, deflate or plain bytes"),
         ("gzip", b"12345", "the body is not gzip"),
-        ("gzip", gzip.compress(b"{}")[:-9], "the gzip body is cut off"),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-9], "the gzip body is cut off"),
     ],
 )
 def test_a_body_that_can_not_be_unpacked_is_refused(
