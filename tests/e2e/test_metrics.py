@@ -30,7 +30,7 @@ RUNNING: frozenset[Needs] = frozenset({"", "rollout", "shadow"})
 
 def config(folder: Path, port: int) -> dict[str, Any]:
     variants = [{"name": it, "model": f"models:/parcel@{it}"} for it in (CHAMPION, CHALLENGER)]
-    rollout = {"start": "automatic", "steps": [{"shadow": 100, "min_s": 600}], "checks": {"slow": None}}
+    rollout = {"start": "automatic", "steps": [{"shadow": 100, "min_s": 600}]}
     arguments = {
         "endpoints": [{"name": "parcel", "variants": variants, "rollout": rollout}],
         "listener": {"host": "127.0.0.1", "port": port, "drain_s": 1},
@@ -92,5 +92,4 @@ def test_every_panel_shows_something(scraped: Prometheus) -> None:
 def test_rules_are_evaluated_without_an_error_and_no_alert_is_raised(scraped: Prometheus) -> None:
     eventually(lambda: all(rule["health"] == "ok" for group in scraped.rules() for rule in group["rules"]), 60)
     eventually(lambda: bool(scraped.query("endpoint:taxiway_requests:rate5m")), 60)
-    # On a busy machine answers are slow, and then that alert is right.
-    assert scraped.query('ALERTS{alertstate="firing", alertname!~"Endpoint(Slow|SlowlySlow)"}') == []
+    assert scraped.query('ALERTS{alertstate="firing"}') == []
