@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 30.0
 _MOST_OF_A_CORE = 0.1
 _LONGEST_WAIT = 10
-"""Looking may take so much of a core: with hundreds of models it comes less often, at least every tenth `poll_s`."""
+"""Looking may take so much of a core: with hundreds of models it comes less often, after ten times
+`poll_s` at the latest."""
 LoadSlot = Callable[[Endpoint, VariantSettings, Versions], Slot]
 OnLoop = Callable[..., object]
 

@@ -2,16 +2,16 @@
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from benchmarks.batch.contestants import Contestant
 from benchmarks.batch.environments import SPARK
 from benchmarks.batch.figures import best, count, slopes, spread
 from benchmarks.batch.measure import Failure, Run
 from benchmarks.batch.ratios import Ratios
+from benchmarks.pages import memory_gb, processor, table
 
 _OWN = ("ray", "mlflow", "pyarrow", "pandas", "scikit-learn", "numpy")
 
@@ -43,7 +43,7 @@ def write(results: Results) -> str:
         "# One scoring job by Taxiway and its peers: measured by `python -m benchmarks.batch`",
         _setting(results),
         "![rows/s and memory](batch.png)",
-        _table("Ratios", ("what", "aim", "measured"), [(one.what, one.aim, one.measured) for one in ratios]),
+        table("Ratios", ("what", "aim", "measured"), [(one.what, one.aim, one.measured) for one in ratios]),
         *(_size(rows, results) for rows in results.sizes),
         _slopes(results),
         _failures(results),
@@ -54,7 +54,7 @@ def write(results: Results) -> str:
 
 def _setting(results: Results) -> str:
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release()}, "
+        f"{processor()}, {os.cpu_count()} cores, {memory_gb():.0f} GB, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}. A gradient-boosted classifier (100 iterations, 15 numbers a row) scores "
         "the flights of 2013, repeated, from Parquet files of 250,000 rows to Parquet, an id and a score a row; one "
         f"contestant at a time, everything in one run of {results.total_s / 60:.0f} minutes. Every score that a "
@@ -87,7 +87,7 @@ def _size(rows: int, results: Results) -> str:
         if (run := by_key.get(contestant.key))
     ]
     head = ("", "rows/s", "wall s", "first row s", "CPU s", "CPU s per million rows", "peak PSS MB")
-    return _table(f"{count(rows)} rows", (*head, "beyond an idle Ray MB", "spread", "others"), lines)
+    return table(f"{count(rows)} rows", (*head, "beyond an idle Ray MB", "spread", "others"), lines)
 
 
 def _slopes(results: Results) -> str:
@@ -103,33 +103,15 @@ def _slopes(results: Results) -> str:
         for slope in slopes(results.figures, contestant.key)
     ]
     head = ("", "rows", "s per million rows", "CPU s per million rows", "fixed cost s")
-    return _table("What a further million rows costs", head, lines)
+    return table("What a further million rows costs", head, lines)
 
 
 def _failures(results: Results) -> str:
     titles = {contestant.key: contestant.title for contestant in results.contestants}
     lines = [(titles.get(one.contestant, one.contestant), one.why.replace("|", "/")) for one in results.failures]
-    return _table("Not measured, or not to the end", ("", "why"), lines)
+    return table("Not measured, or not to the end", ("", "why"), lines)
 
 
 def _versions() -> str:
     own = ", ".join(f"{name} {version(name)}" for name in _OWN)
     return f"Taxiway, the loops and Ray Data: {own}. Spark: {', '.join(SPARK)}."
-
-
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    if not lines:
-        return ""
-    return "\n".join([f"## {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _memory_gb() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

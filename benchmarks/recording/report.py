@@ -2,11 +2,11 @@
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
+from benchmarks.pages import processor, table
 from benchmarks.recording.cells import CELLS, EVERYTHING, FLUSH_S, LOG, OBSERVED, PLAIN, SAMPLE, Cell
 from benchmarks.recording.figures import Spread, more, of_cell, ratio
 from benchmarks.recording.measure import Figures, Rows
@@ -45,7 +45,7 @@ def write(results: Results) -> str:
     parts = [
         "# What it costs to remember answers: measured by `python -m benchmarks.recording`",
         _setting(results),
-        _table("Aims", ("what", "aim", "measured", ""), _aims(results.figures)),
+        table("Aims", ("what", "aim", "measured", ""), _aims(results.figures)),
         *(_connections(results.figures, number) for number in CONNECTIONS),
         _rows(results),
         _idle(results.idle),
@@ -56,7 +56,7 @@ def write(results: Results) -> str:
 
 def _setting(results: Results) -> str:
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python "
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python "
         f"{platform.python_version()}. A gradient-boosted classifier (100 iterations, 15 numbers a row), one row a "
         f"request as JSON, one ingress replica for each cell; all cells in one Ray, server and load generator on one "
         f"machine. {results.rounds} rounds in {results.total_s / 60:.0f} minutes; in each one every cell is loaded "
@@ -87,7 +87,7 @@ def _kept(is_kept: bool) -> str:
 def _connections(figures: Sequence[Figures], number: int) -> str:
     lines = [_line(figures, cell, number) for cell in CELLS]
     head = ("", "requests/s", "of plain", "p50 ms", "more than plain", "p99 ms", "CPU ms", "of plain", "beside it")
-    return _table(f"{number} connection{'s' if number > 1 else ''}", (*head, "errors"), lines)
+    return table(f"{number} connection{'s' if number > 1 else ''}", (*head, "errors"), lines)
 
 
 def _line(figures: Sequence[Figures], cell: Cell, number: int) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def _rows(results: Results) -> str:
         f"Rows answered, as the replicas have counted them, against rows in the log's files: {results.lost:,} lost. "
         "Copies that are dropped or late are no loss of the log: a shadow gives way to live requests."
     )
-    return f"{_table('Rows', head, lines)}\n\n{told}"
+    return f"{table('Rows', head, lines)}\n\n{told}"
 
 
 def _row_line(cell: Cell, found: Rows) -> tuple[str, ...]:
@@ -141,14 +141,3 @@ def _row_line(cell: Cell, found: Rows) -> tuple[str, ...]:
 def _idle(idle: Mapping[str, float]) -> str:
     shares = ", ".join(f"{cell.title} {idle[cell.key]:.1%}" for cell in CELLS)
     return f"Of one core, while nobody asks (the others' share is in every cell's figures): {shares}."
-
-
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"## {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

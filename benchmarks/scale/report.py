@@ -5,8 +5,8 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
+from benchmarks.pages import processor, table
 from benchmarks.scale.endpoints import CONNECTIONS, Endpoints, Rates
 from benchmarks.scale.material import MODELS
 from benchmarks.scale.models import CLIENTS, EXPONENT, KEPT, LOADS, Latencies, Models
@@ -31,9 +31,9 @@ def write(results: Results) -> str:
     parts = [
         "# Many endpoints, many models: measured by `python -m benchmarks.scale`",
         _setting(results),
-        _table("Endpoints in one replica", _ENDPOINTS_HEAD, _endpoints(results.endpoints)),
+        table("Endpoints in one replica", _ENDPOINTS_HEAD, _endpoints(results.endpoints)),
         _each(results.endpoints),
-        _table(
+        table(
             f"{MODELS:,} models behind one multiplexed endpoint",
             ("", "requests", "p50 ms", "p99 ms"),
             _models(results.models),
@@ -52,7 +52,7 @@ _ENDPOINTS_HEAD = (
 
 def _setting(results: Results) -> str:
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python "
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python "
         f"{platform.python_version()}. Gradient-boosted classifiers (100 iterations, 15 numbers a row), one row a "
         "request as JSON, one ingress replica, the registry in SQLite; server and load generator on one machine. "
         f"Endpoints: {CONNECTIONS} connections, {results.rounds} rounds of {results.seconds:g} s each, the first "
@@ -104,14 +104,3 @@ def _told(found: Models) -> str:
         f"requests found their model; Che's approximation for independent requests says {found.expected:.1%}. Wrong "
         f"or missing answers: {found.errors}."
     )
-
-
-def _table(title: str, head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"## {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

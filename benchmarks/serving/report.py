@@ -4,8 +4,8 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
+from benchmarks.pages import memory_gb, processor, table
 from benchmarks.serving.environments import ENVIRONMENTS
 from benchmarks.serving.measure import Cell, Outcome
 from benchmarks.serving.ratios import Ratios
@@ -30,11 +30,9 @@ def write(
         "# One model behind Taxiway and its peers: measured by `python -m benchmarks.serving`",
         _setting(seconds, total_s),
         "![requests/s and p99 over connections](serving.png)",
-        _table("Ratios", ("what", "aim", "measured"), ratios),
+        table("Ratios", ("what", "aim", "measured"), ratios),
         *(_payload(payload, cells, titles) for payload in dict.fromkeys(cell.payload for cell in cells)),
-        _table(
-            "Memory and start", ("server", "PSS under load, MB", "first answer after, s"), _memory(outcomes, titles)
-        ),
+        table("Memory and start", ("server", "PSS under load, MB", "first answer after, s"), _memory(outcomes, titles)),
         _in_process(in_process),
         _failures(outcomes, titles),
         _versions(),
@@ -44,7 +42,7 @@ def write(
 
 def _setting(seconds: float, total_s: float) -> str:
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release()}, "
+        f"{processor()}, {os.cpu_count()} cores, {memory_gb():.0f} GB, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}. A gradient-boosted classifier (100 iterations, 15 numbers a row) in one "
         f"process, OMP_NUM_THREADS=1, one server at a time, {seconds:g} s a cell after one of warm-up, server and load "
         f"generator on the same machine, everything in one run of {total_s / 60:.0f} minutes. Sampled answers are "
@@ -68,7 +66,7 @@ def _payload(payload: str, cells: Sequence[Cell], titles: Mapping[str, str]) -> 
         for cell in cells
         if cell.payload == payload
     ]
-    return _table(payload, ("server", "connections", "requests/s", "p50 ms", "p99 ms", "CPU ms", "errors"), rows)
+    return table(payload, ("server", "connections", "requests/s", "p50 ms", "p99 ms", "CPU ms", "errors"), rows)
 
 
 def _memory(outcomes: Sequence[Outcome], titles: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -84,7 +82,7 @@ def _in_process(in_process: Mapping[int, float]) -> str:
 
 def _failures(outcomes: Sequence[Outcome], titles: Mapping[str, str]) -> str:
     rows = [(titles[outcome.server], outcome.failure) for outcome in outcomes if outcome.failure]
-    return _table("Not measured, or not to the end", ("server", "why"), rows) if rows else ""
+    return table("Not measured, or not to the end", ("server", "why"), rows) if rows else ""
 
 
 def _versions() -> str:
@@ -94,21 +92,3 @@ def _versions() -> str:
     )
     own = ", ".join(f"{name} {version(name)}" for name in _OWN)
     return f"Taxiway's environment: {own}. The peers' have the same scikit-learn and numpy, and {pins}."
-
-
-def _table(title: str, head: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    if not lines:
-        return ""
-    return "\n".join([f"## {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _memory_gb() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
