@@ -49,17 +49,14 @@ class GrowingColumns:
 
     Args:
         like: the tables, with the layout that all rows have.
-
-    Attributes:
-        row_bytes: of one row of all tables; a string counts as its pointer.
     """
 
     def __init__(self, like: Sequence[Columns]) -> None:
         self.rows = 0
         self._names = [list(columns) for columns in like]
         arrays = [values for columns in like for values in columns.values()]
-        self.row_bytes = sum(values.dtype.itemsize * int(np.prod(values.shape[1:])) for values in arrays)
-        self._room = 1 + _FIRST_BYTES // max(self.row_bytes, 1)
+        row_bytes = sum(values.dtype.itemsize * int(np.prod(values.shape[1:])) for values in arrays)
+        self._room = 1 + _FIRST_BYTES // max(row_bytes, 1)
         self._blocks = [block for table, columns in enumerate(like) for block in _blocks(table, columns, self._room)]
 
     def append(self, tables: Sequence[Columns], rows: int) -> bool:

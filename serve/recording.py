@@ -67,18 +67,15 @@ class _Seen:
         self.trace_ids += [waiting.trace_id for waiting in answered]
 
     def _keep(self, tables: Sequence[Columns], rows: int) -> None:
-        size_bytes = rows * (self._open or self._opened(tables)).row_bytes
+        size_bytes = sum(values.nbytes for columns in tables for values in columns.values())
         self.size_bytes += size_bytes + _ROW_BYTES * rows
         if size_bytes > _COPIED_BYTES:
             self.close()
             self.parts.append(tables)
         elif self._open is None or not self._open.append(tables, rows):
-            self._opened(tables).append(tables, rows)
-
-    def _opened(self, like: Sequence[Columns]) -> GrowingColumns:
-        self.close()
-        self._open = GrowingColumns(like)
-        return self._open
+            self.close()
+            self._open = GrowingColumns(tables)
+            self._open.append(tables, rows)
 
     def close(self) -> None:
         if self._open is not None and self._open.rows:

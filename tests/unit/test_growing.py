@@ -57,7 +57,3 @@ def test_another_layout_is_refused_and_leaves_nothing(changed: dict[str, Any]) -
     assert not growing.append(({**inputs, **changed}, outputs), 2)
     assert not growing.append(({"a": inputs["a"]}, outputs), 2)
     assert growing.rows == len(growing.tables()[0]["text"]) == 2
-
-
-def test_a_row_counts_its_columns_bytes() -> None:
-    assert GrowingColumns(batch(1)).row_bytes == 8 * 6

@@ -76,6 +76,25 @@ def test_requests_that_were_answered_one_by_one_stand_for_themselves() -> None:
     assert (logged.ids, logged.rows, logged.outputs["y"].tolist()) == (["a", "c"], [1, 2], [1, 5, 6])
 
 
+def test_large_batches_and_small_ones_keep_their_order() -> None:
+    large = [float(value) for value in range(10_000)]
+    batches = [(LIVE, [waiting(len(values), "id")], [scored(values)]) for values in ([1], large, [2, 3])]
+    _, (logged,) = counted(*batches)
+    assert logged.rows == [1, 10_000, 2]
+    assert logged.outputs["y"].tolist() == [1, *large, 2, 3]
+
+
+def test_what_waits_is_bounded_whatever_the_layout(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("serve.recording.WAITING_BYTES", 20_000)
+    small, large = scored([1]), scored([1], picture=np.zeros((1, 2_000)))
+    batches = [(LIVE, [waiting(1, "id")], [one]) for _ in range(10) for one in (small, large)]
+    _, (logged,) = counted(*batches)
+    assert len(logged.ids) == 4
+    assert "16 batches were not counted" in caplog.text
+
+
 def test_only_columns_that_all_batches_have_are_logged() -> None:
     first = LIVE, [waiting(1, "a")], [scored([1], z=np.array([9.0]))]
     _, (logged,) = counted(first, (LIVE, [waiting(1, "b")], [scored([2])]))
