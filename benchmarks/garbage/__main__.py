@@ -34,7 +34,10 @@ _SERIES = re.compile(r"^(ray_taxiway_\w+\{[^}]*\}) ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Moment:
-    """What there is after so many minutes and requests; `series` are Taxiway's, as Prometheus would scrape them."""
+    """What there is after so many minutes and requests; `series` are Taxiway's, as Prometheus would scrape them.
+
+    `replica_mb` is USS: what would be free if the replica ended. `all_mb` is PSS of all processes.
+    """
 
     minutes: float
     requests: int
@@ -134,7 +137,7 @@ def _moment(up: Running, folder: Path, minutes: float, requests: int) -> Moment:
     return Moment(
         minutes,
         requests,
-        proportional_set_size_mb(replica.pid),
+        replica.memory_full_info().uss / 2**20,
         proportional_set_size_mb(up.pid),
         len(set(_SERIES.findall(metrics(up.pid)))),
         replica.num_fds(),
@@ -167,7 +170,7 @@ def _report(moments: Sequence[Moment], sent: Counter[str]) -> str:
         "# Garbage without end: measured by `python -m benchmarks.garbage`\n\n"
         "One replica with prediction log, observations, tracing (to a collector that is not there) and a log of "
         "requests; HTTP and gRPC. Requests have random paths, names, headers, bodies, types and numbers, are no HTTP "
-        "at all, or end in the middle; some are right. Memory is PSS. Files are those of the prediction log and of "
+        "at all, or end in the middle; some are right. Memory is USS for the replica and PSS for all processes. Files are those of the prediction log and of "
         "the feedback; its rows are right answers, and stay until they are old.\n\n"
         "| minutes | requests | replica, MB | all, MB | time series | open files | threads | files kept | MB | "
         "Ray's logs, MB |\n|---|---|---|---|---|---|---|---|---|---|\n"
