@@ -70,7 +70,7 @@ lock: ## resolves the dependencies anew (needs uv)
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  pyproject.toml --extra examples --extra redis --extra s3 --extra postgres -o requirements.lock
 	uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	  pyproject.toml --extra examples --extra redis --extra s3 --extra postgres --group dev -c requirements.lock -o requirements-dev.lock
+	  pyproject.toml --extra examples --extra redis --extra s3 --extra postgres --extra monitoring --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## removes the environment, the data, the registry and all caches
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info

@@ -226,7 +226,6 @@ def test_evidently_that_is_not_installed_is_told_before_anything_is_read(world, 
 
 
 def test_evidently_reports_the_same_window(world, log):
-    pytest.importorskip("evidently")
     names = world.put(log, drifted())
     tell(log, names, world.labels(drifted(), 5), NOON + DAY)
     _, lines = world.monitor(log, evidently=True)
