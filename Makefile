@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-image check fmt bench clean lock schemas
+.PHONY: help install run test test-image test-gpu check fmt bench clean lock schemas
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -13,7 +13,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## lists the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 run: install ## prepares, trains the first champion, serves and asks; Ctrl-C stops everything
 	@exec python -m examples.flights.quickstart
@@ -25,6 +25,9 @@ test: install ## every test
 
 test-image: install ## builds the container image and runs it, alone and as a small cluster (needs podman)
 	@python -m pytest -rsP tests/image
+
+test-gpu: install ## what a GPU does: answers, shares, a job, training (skipped where there is none)
+	@python -m pytest -rs tests/gpu
 
 check: install ## format, lint, types, import layers, generated files
 	ruff format --check .

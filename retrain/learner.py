@@ -128,7 +128,9 @@ class Learner:
         self._scaler.scale(total * (self._part.workers / len(rows))).backward()
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        return torch.stack((total.detach().double(), torch.tensor(float(len(mine)), device=self.device).double()))
+        learned = total.detach().double()
+        # Filled in on the device: to copy a number there would wait for all that it has still to do.
+        return torch.stack((learned, learned.new_full((), len(mine))))
 
     def _rows(self, batch: int) -> Any:
         """The rows of a mini-batch, counted from the first; each pass over the rows has an order of its own."""

@@ -48,7 +48,9 @@ class Used:
 
     def look(self) -> None:
         """Adds what was used since the last look."""
-        at, cpu_s = self._clock(), self._ask().cpu_s
+        at, found = self._clock(), self._ask()
+        cpu_s = found.cpu_s
+        self._metrics.holds(found.memory_bytes, found.gpu_bytes)
         cpu, gpu = cpu_s - self._cpu_s, self._place.gpus * (at - self._at)
         self._at, self._cpu_s = at, cpu_s
         prices = self._place.cost

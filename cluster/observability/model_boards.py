@@ -121,6 +121,11 @@ def cluster() -> Dashboard:
         Panel("Free disk", [Query("min by (instance) (ray_node_disk_free)", "{{instance}}")], "bytes"),
         Panel("GPU", [Query("avg by (instance) (ray_node_gpus_utilization)", "{{instance}}")], "percent", needs="gpu"),
         Panel(
+            "GPU memory that models hold",
+            [Query("sum by (instance) (ray_taxiway_replica_gpu_memory_bytes)", "{{instance}}")],
+            "bytes",
+        ),
+        Panel(
             "CPUs in use, of Ray",
             [
                 Query('sum(ray_resources{Name="CPU", State="USED"})', "used"),

@@ -29,14 +29,16 @@ class TorchOptions(FileSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = Field(default="auto", description="of a GPU; auto: bf16 where it has that, else fp16")
     workers: int = Field(default=1, ge=1, description="processes of the last fit (Ray Train); a trial is one process")
-    cpus: float = Field(default=1.0, gt=0, description="of each worker, where there are several")
-    gpus: int = Field(default=0, ge=0, description="of each worker, where there are several")
+    cpus: float = Field(default=1.0, gt=0, description="of each worker, where there are several or it has gpus")
+    gpus: int = Field(
+        default=0, ge=0, description="of each worker; 0 with one worker: it learns where the command runs"
+    )
     retries: int = Field(default=3, ge=0, description="how often the last fit goes on after a worker has died")
 
     @model_validator(mode="after")
     def _one_device(self) -> "TorchOptions":
-        if self.gpus and (self.workers == 1 or self.device == "cpu"):
-            raise ValueError("gpus are of several workers that may use them; leave gpus out, or set workers and device")
+        if self.gpus and self.device == "cpu":
+            raise ValueError("gpus are of workers that may use them; leave gpus out, or say device: auto")
         if self.workers > 1 and self.device == "cuda" and not self.gpus:
             raise ValueError("gpus: with device cuda and several workers each needs one; say gpus: 1")
         return self
@@ -46,7 +48,8 @@ class Torch(Trainer):
     """A multilayer perceptron (Gorishniy et al. 2021: a baseline that is hard to beat on tables).
 
     On a GPU it computes in mixed precision. On one kind of device, the same seed and the same number of workers
-    give the same weights. With more than one worker the last fit is Ray Train's (`retrain.distributed`).
+    give the same weights. With several workers or with `gpus` the last fit is Ray Train's (`retrain.distributed`):
+    on a node that has them, whatever the machine of the command has.
 
     Args:
         options: the fields of `TorchOptions`.
@@ -134,7 +137,7 @@ class Torch(Trainer):
     def _learn(self, task: Task) -> None:
         """Leaves what was learned in the task's network."""
         options = self.options
-        if options.workers == 1:
+        if options.workers == 1 and not options.gpus:
             with limited_threads(self.threads):
                 Learner(task, _device(library("torch"), options.device)).learn(task.epochs)
             return

@@ -1,6 +1,8 @@
 """PyTorch modules, on the CPU or on a GPU."""
 
 import logging
+import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,24 +17,60 @@ from taxiway.signature import Array, Columns
 
 Precision = Literal["fp32", "fp16", "bf16"]
 _log = logging.getLogger(__name__)
+_gone = threading.Event()
+"""A module that was on a GPU is no more: what PyTorch keeps of its memory can go to the GPU's other processes."""
 
 
-def load(folder: Path, device: str) -> Any:
-    """A module on `device`; "auto" is a GPU where there is one."""
+def load(folder: Path, said: Mapping[str, Any], device: str) -> Any:
+    """A module on `device`; "auto" is a GPU where there is one.
+
+    Raises:
+        PackageError: there is no such device, or the files can't be loaded there.
+    """
     torch = library("torch")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        chosen = torch.device(device)
-        if chosen.type == "cuda" and not torch.cuda.is_available():
-            raise PackageError(f"device: {device} is asked for, and PyTorch finds no GPU here; say cpu or auto")
+        chosen = _device(torch, device)
         if chosen.type == "cpu":
             torch.set_num_threads(1)
-        return library("mlflow.pytorch").load_model(
-            str(folder), map_location=chosen, device=str(chosen), weights_only=False
+        if torch.__version__ != said["pytorch_version"]:
+            _log.warning(
+                "%s was logged with PyTorch %s, this is %s", folder, said["pytorch_version"], torch.__version__
+            )
+        path = str(folder / said["model_data"])
+        module = library("mlflow.pytorch")._load_model(
+            path, map_location=chosen, device=str(chosen), weights_only=False
         )
     except RuntimeError as error:
         raise PackageError(f"{folder}: this PyTorch model can't be loaded on the device {device!r}: {error}") from error
+    if chosen.type == "cuda":
+        _keep_to_fp32(torch)
+        weakref.finalize(module, _gone.set).atexit = False
+    return module
+
+
+def _device(torch: Any, wanted: str) -> Any:
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(wanted)
+    if chosen.type != "cuda":
+        return chosen
+    if not torch.cuda.is_available():
+        raise PackageError(
+            f"device: {wanted} is asked for, and PyTorch finds no GPU here; say cpu or auto, or give it one with gpus"
+        )
+    if (chosen.index or 0) >= (found := torch.cuda.device_count()):
+        raise PackageError(
+            f"device: {wanted} is asked for, and this process sees {found} of them, from cuda:0 on; under Ray it sees "
+            "those that it holds: say cuda"
+        )
+    return chosen
+
+
+def _keep_to_fp32(torch: Any) -> None:
+    """cuDNN computes in TF32 unless told otherwise, 10 bits where fp32 has 23: a CPU would answer something else."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
 
 
 def ask(module: Any, inputs: Inputs, precision: Precision) -> Ask:
@@ -57,9 +95,17 @@ def ask(module: Any, inputs: Inputs, precision: Precision) -> Ask:
             answer = _on_host(module(*map(on_device, arguments)), torch)
         if device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()
+            _give_back(torch)
         return _as_arrays(answer, torch)
 
     return predict
+
+
+def _give_back(torch: Any) -> None:
+    """Here, and not when the module goes: its memory is free only after its finalizer has run."""
+    if _gone.is_set():
+        _gone.clear()
+        torch.cuda.empty_cache()
 
 
 def _on_host(answer: Any, torch: Any) -> Any:

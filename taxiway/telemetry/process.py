@@ -44,6 +44,7 @@ def _this() -> psutil.Process:
 def _gpu_bytes() -> int:
     """Of a PyTorch that somebody has imported and that uses a GPU: asking must not begin to use one."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    # Another thread may be importing it, which takes seconds: until then its parts are not there.
+    if torch is None or getattr(torch.__spec__, "_initializing", False) or not torch.cuda.is_initialized():
         return 0
     return int(sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count())))

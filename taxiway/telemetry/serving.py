@@ -79,9 +79,15 @@ def gauges() -> dict[str, Gauge]:
         ),
         "load_s": Gauge("taxiway_model_load_seconds", "To load and warm up the version that answers.", VARIANT),
         "models": Gauge("taxiway_multiplexed_models", "Models of a multiplexed endpoint in memory.", ("endpoint",)),
+        "draining": Gauge("taxiway_replica_draining", "1 while the replica is going away, else 0."),
+    } | memory()
+
+
+def memory() -> dict[str, Gauge]:
+    """Of whatever computes for variants."""
+    return {
         "memory": Gauge("taxiway_replica_memory_bytes", "Resident memory of the process."),
         "gpu_memory": Gauge("taxiway_replica_gpu_memory_bytes", "GPU memory that PyTorch holds for the process."),
-        "draining": Gauge("taxiway_replica_draining", "1 while the replica is going away, else 0."),
     }
 
 

@@ -260,8 +260,7 @@ def test_a_class_of_ones_own_is_a_trainer() -> None:
         ({"name": "boosting", "options": {"depth": 3}}, "depth.*Boosting takes no options"),
         ({"name": "torch", "options": {"batch_rows": 0}}, "trainer.options.*batch_rows.*greater"),
         ({"name": "torch", "options": {"workers": 2, "device": "cuda"}}, "several workers.*gpus: 1"),
-        ({"name": "torch", "options": {"gpus": 1}}, "leave gpus out, or set workers"),
-        ({"name": "torch", "options": {"workers": 2, "device": "cpu", "gpus": 1}}, "leave gpus out, or set workers"),
+        ({"name": "torch", "options": {"device": "cpu", "gpus": 1}}, "leave gpus out, or say device: auto"),
     ],
 )
 def test_a_trainer_that_cannot_be_is_refused_in_a_sentence(trainer: dict[str, Any], message: str) -> None:

@@ -1,0 +1,1 @@
+"""Models on a GPU: in the process, behind the listener, and as a scoring job."""
