@@ -15,7 +15,8 @@ from serve.keeper import Keeper
 from serve.notice import announce, announce_experiment
 from serve.reports import Report
 from serve.settings import EndpointSettings, ServeSettings
-from taxiway.drift.progress import Followed, VariantDrift
+from serve.telemetry import SERVICE
+from taxiway.drift.progress import DriftState, Followed, VariantDrift
 from taxiway.errors import RegistryError, TaxiwayError
 from taxiway.predictions.outcomes import read_outcomes
 from taxiway.predictions.settings import PredictionLogSettings
@@ -26,6 +27,7 @@ from taxiway.rollout.tally import Stream
 from taxiway.settings import home
 from taxiway.telemetry.drift import DriftMetrics
 from taxiway.telemetry.experiments import ExperimentMetrics
+from taxiway.telemetry.logs import of_this_process, switch_on
 from taxiway.telemetry.rollouts import RolloutMetrics
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class RolloutController:
         os.environ["TAXIWAY_HOME"] = home_folder
         self._metrics, self._experiment_metrics = RolloutMetrics(), ExperimentMetrics()
         application = serve.get_replica_context().app_name
+        switch_on(settings.logs, of_this_process(SERVICE) | {"labels.application": application})
         registry = Registry(settings.registry)
         self._keepers: dict[str, Keeper | Experimenter] = {}
         for endpoint in settings.endpoints:
@@ -51,9 +54,9 @@ class RolloutController:
                 self._keepers[endpoint.name] = _keeper(registry, application, endpoint, settings.predictions)
             elif endpoint.experiment is not None and settings.predictions is not None:
                 self._keepers[endpoint.name] = _experimenter(registry, application, endpoint, settings.predictions)
-        drift_metrics = DriftMetrics()
+        self._drift_metrics = DriftMetrics()
         self._drift = {
-            endpoint.name: _drift_watch(application, endpoint, drift_metrics)
+            endpoint.name: _drift_watch(application, endpoint, self._drift_metrics)
             for endpoint in settings.endpoints
             if endpoint.drift
         }
@@ -87,6 +90,7 @@ class RolloutController:
                 self._tick(name, keeper)
             for name, watch in self._drift.items():
                 self._watch(name, watch)
+            self._drift_metrics.tell()
 
     def _tick(self, name: str, keeper: Keeper | Experimenter) -> None:
         try:
@@ -123,7 +127,10 @@ def _drift_watch(application: str, endpoint: EndpointSettings, metrics: DriftMet
     def seen(stream: Stream, followed: Followed) -> None:
         metrics.seen(stream.endpoint, stream.variant, followed.state.windows[-1], followed.state.raised)
 
-    return DriftWatch(application, endpoint, models, seen, home() / "rollouts")
+    def begun(stream: Stream, state: DriftState) -> None:
+        metrics.begun(stream.endpoint, stream.variant, state)
+
+    return DriftWatch(application, endpoint, models, seen, home() / "rollouts", begun)
 
 
 def _keeper(

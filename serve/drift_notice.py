@@ -31,7 +31,9 @@ def announce_drift(
         "told": told,
         "at": window.ended.isoformat(),
     }
-    _log.info(json.dumps(fields, ensure_ascii=False))
+    # A warning, so that it is heard where nobody has set up a log of ours.
+    level = logging.WARNING if what == "raised" else logging.INFO
+    _log.log(level, json.dumps(fields, ensure_ascii=False))
     if webhook is not None:
         mark = ":ocean:" if what == "raised" else ":white_check_mark:"
         text = f"{mark} *{stream.endpoint}*: drift of {stream.variant}, version {stream.version} – *{what}*\n{told}"

@@ -33,6 +33,7 @@ VERSIONS = 2
 
 
 Seen = Callable[[Stream, Followed], None]
+Begun = Callable[[Stream, DriftState], None]
 
 
 @dataclass
@@ -68,15 +69,22 @@ class DriftWatch:
         models: the registered model of each variant that has one, for its alarms.
         seen: told of every judged window.
         folder: where windows and alarms are kept for the next controller.
+        begun: told of every version that is watched from now on, with what an earlier controller has kept of it.
     """
 
     def __init__(
-        self, application: str, endpoint: EndpointSettings, models: dict[str, str], seen: Seen, folder: Path
+        self,
+        application: str,
+        endpoint: EndpointSettings,
+        models: dict[str, str],
+        seen: Seen,
+        folder: Path,
+        begun: Begun = lambda stream, state: None,
     ) -> None:
         if endpoint.drift is None:
             raise ConfigError(f"endpoint {endpoint.name!r} has no drift")
         self._endpoint, self._settings, self._models = endpoint.name, endpoint.drift, models
-        self._seen, self._folder = seen, folder / application
+        self._seen, self._begun, self._folder = seen, begun, folder / application
         self._watched: dict[Stream, _Watched] = {}
         self._lock = threading.Lock()
 
@@ -123,6 +131,7 @@ class DriftWatch:
         for it in others[: len(others) + 1 - VERSIONS]:
             del self._watched[it]
         self._watched[stream] = _Watched(counted, state, ledger, kept)
+        self._begun(stream, state)
 
     def _window(self, stream: Stream, watched: _Watched, now: datetime) -> WindowDrift | None:
         """The open one as it is judged; None while it goes on."""

@@ -1,6 +1,5 @@
 """A real Prometheus, for as long as a test needs it; `promtool` beside it."""
 
-import json
 import shutil
 import subprocess
 import time
@@ -14,7 +13,6 @@ import pytest
 import yaml
 
 from tests.ports import free_port
-from tests.serving_cluster import Cluster
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool: apt install prometheus")
 needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt install prometheus")
@@ -37,6 +35,16 @@ class Prometheus:
         found: list[Any] = answer.json()["data"]["result"]
         return found
 
+    def query_lately(self, expression: str, seconds: float = 600.0) -> list[Any]:
+        """The series that it has given at a moment of the last seconds, as a panel with an axis of time asks for them.
+        Raises on an error in it."""
+        end = time.time()
+        asked: dict[str, str | float] = {"query": expression, "start": end - seconds, "end": end, "step": 2}
+        answer = self._client.get("/api/v1/query_range", params=asked)
+        assert answer.status_code == 200, f"{expression}: {answer.text}"
+        found: list[Any] = answer.json()["data"]["result"]
+        return found
+
     def is_ready(self) -> bool:
         with suppress(httpx.HTTPError):
             return self._client.get("/-/ready").status_code == 200
@@ -48,14 +56,23 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: Sequence[str], rules: Path | None = None) -> Iterator[Prometheus]:
-    """Scrapes the targets each second."""
+def prometheus(
+    folder: Path, targets: Sequence[str], rules: Path | None = None, gateway: str | None = None
+) -> Iterator[Prometheus]:
+    """Scrapes the targets every two seconds: on a busy machine an answer takes more than one.
+
+    Args:
+        gateway: the address of a Pushgateway, whose labels are kept.
+    """
     port = free_port()
-    settings = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+    settings: dict[str, Any] = {
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)] if rules else [],
         "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": list(targets)}]}],
     }
+    if gateway is not None:
+        pushed = {"job_name": "pushgateway", "honor_labels": True, "static_configs": [{"targets": [gateway]}]}
+        settings["scrape_configs"].append(pushed)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
     command = [
         "prometheus",
@@ -75,11 +92,3 @@ def prometheus(folder: Path, targets: Sequence[str], rules: Path | None = None) 
     finally:
         process.kill()
         process.wait(10)
-
-
-def targets_of(cluster: Cluster) -> list[str]:
-    """The addresses at which Ray's agents export, as it writes them down for Prometheus."""
-    (raylet,) = (it for it in cluster.family() if it.name() == "raylet")
-    session = next(it.partition("=")[2] for it in raylet.cmdline() if it.startswith("--session_dir="))
-    groups = json.loads((Path(session) / "prom_metrics_service_discovery.json").read_text())
-    return [str(target) for group in groups for target in group["targets"]]

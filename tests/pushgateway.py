@@ -1,6 +1,8 @@
-"""A Pushgateway as far as a client sees one: groups by URL, PUT replaces a group, POST its metrics of the same name."""
+"""A Pushgateway as far as clients and Prometheus see one: groups by URL; PUT replaces a group, POST its metrics of the
+same name."""
 
 import base64
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,19 @@ class Pushed:
     groups: dict[Group, dict[str, list[Sample]]] = field(default_factory=dict)
     logins: list[str | None] = field(default_factory=list)
 
+    @property
+    def address(self) -> str:
+        return self.url.removeprefix("http://")
+
+    def exposition(self) -> str:
+        """What is scraped: every sample with the labels of its group."""
+        return "".join(
+            f"{_line(sample, dict(group))}\n"
+            for group, metrics in list(self.groups.items())
+            for samples in metrics.values()
+            for sample in samples
+        )
+
     def value(self, name: str, **labels: str) -> float:
         """Of the one sample with this name and these labels in the one group."""
         ((_, metrics),) = self.groups.items()
@@ -53,6 +68,14 @@ def pushgateway() -> Iterator[Pushed]:
 
 def _handler(pushed: Pushed) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = pushed.exposition().encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
         def do_PUT(self) -> None:
             self._keep(replace=True)
 
@@ -82,6 +105,11 @@ def _parsed(body: str) -> dict[str, list[Sample]]:
         assert family.name not in metrics, f"{family.name} stands there twice"
         metrics[family.name] = list(family.samples)
     return metrics
+
+
+def _line(sample: Sample, group: dict[str, str]) -> str:
+    labels = ", ".join(f"{name}={json.dumps(value)}" for name, value in (group | sample.labels).items())
+    return f"{sample.name}{{{labels}}} {sample.value}"
 
 
 def _group(path: str) -> Group:

@@ -49,7 +49,8 @@ class Cluster:
             "TAXIWAY_HOME": str(home),
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_metrics_report_interval_ms": "1000",
+            # Ray's agents show a gauge for twice as long, and those of a node are looked at every 2.5 s.
+            "RAY_metrics_report_interval_ms": "2000",
             # On one machine the clients would starve replicas that are as nice as Ray makes them.
             "RAY_worker_niceness": "0",
         }
@@ -119,10 +120,24 @@ class Cluster:
 
     def metrics(self) -> str:
         """What Prometheus would scrape."""
+        return "".join(httpx.get(f"http://{it}/metrics").text for it in self.targets())
+
+    def targets(self) -> list[str]:
+        """The addresses at which Ray's agents export, as it writes them down for Prometheus."""
+        groups = json.loads((self.session() / "prom_metrics_service_discovery.json").read_text())
+        return [str(target) for group in groups for target in group["targets"]]
+
+    def session(self) -> Path:
+        """The folder in which this Ray keeps its logs."""
+        return Path(self._of_raylet("session_dir"))
+
+    def gcs_address(self) -> str:
+        """What `RAY_ADDRESS` is for a job on this Ray."""
+        return self._of_raylet("gcs-address")
+
+    def _of_raylet(self, option: str) -> str:
         (raylet,) = (it for it in self.family() if it.name() == "raylet")
-        session = next(it.partition("=")[2] for it in raylet.cmdline() if it.startswith("--session_dir="))
-        targets = json.loads((Path(session) / "prom_metrics_service_discovery.json").read_text())
-        return "".join(httpx.get(f"http://{it}/metrics").text for group in targets for it in group["targets"])
+        return next(it.partition("=")[2] for it in raylet.cmdline() if it.startswith(f"--{option}="))
 
     def stop(self) -> None:
         """At once; what Ctrl-C does is the quickstart's to prove."""

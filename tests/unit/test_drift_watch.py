@@ -13,7 +13,7 @@ from serve.reports import Report
 from serve.settings import EndpointSettings
 from taxiway.alarms import alarms
 from taxiway.drift.counts import ColumnCounts, Counted
-from taxiway.drift.progress import Followed
+from taxiway.drift.progress import DriftState, Followed
 from taxiway.drift.settings import EffectSettings, UsualDrift
 from taxiway.errors import ConfigError
 from taxiway.rollout.tally import Stream
@@ -36,6 +36,7 @@ class Watched:
 
     def __init__(self, folder: Path, file: dict[str, Any] | None = None) -> None:
         self.seen: list[tuple[Stream, Followed]] = []
+        self.begun: list[tuple[Stream, DriftState]] = []
         self.folder, self.file = folder, file or FILE
         self.totals: dict[tuple[str, Stream], dict[str, float]] = {}
         self.number, self.now = 0, BEGAN
@@ -43,7 +44,11 @@ class Watched:
 
     def restart(self) -> None:
         settings = EndpointSettings.model_validate(self.file)
-        self.watch = DriftWatch("flights", settings, {"champion": "delays"}, self._saw, self.folder)
+        models = {"champion": "delays"}
+        self.watch = DriftWatch("flights", settings, models, self._saw, self.folder, self._began)
+
+    def _began(self, stream: Stream, state: DriftState) -> None:
+        self.begun.append((stream, state))
 
     def _saw(self, stream: Stream, followed: Followed) -> None:
         self.seen.append((stream, followed))

@@ -5,150 +5,32 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 
 import httpx
 import mlflow
 import numpy as np
-import psutil
 import pytest
 
-from taxiway.registry import Registry
-from tests.faulty_models import DEADLY, POISON, register_faulty
+from tests.e2e.faults.conftest import FACTOR
+from tests.e2e.faults.serving import BATCH_ROWS, FAULTS, PARCELS, Serving
+from tests.faulty_models import DEADLY, POISON
 from tests.integration.test_ingress import INFER, question
 from tests.integration.test_variants import eventually
-from tests.load import SEEDS, Client, Load, fresh, keep_alive, loaded, triton_grpc, triton_http
-from tests.ports import free_port
-from tests.serving_cluster import Cluster, Replica, connected, connections_to, listeners, serving
-from tests.tiny_model import parcels, register, registry_settings
+from tests.load import SEEDS, Load, loaded
+from tests.serving_cluster import Replica, connected, connections_to, listeners
+from tests.tiny_model import parcels, registry_settings
 
 pytestmark = pytest.mark.timeout(600)
 
-TOKEN = "a-token-for-the-tests"
-PARCELS, FAULTS = "parcels", "faults"
 CHAMPION_1, CHALLENGER_2, CHALLENGER_3 = ("champion", "1"), ("challenger", "2"), ("challenger", "3")
 LIVE_S = 2.0
 """What is changed while requests are answered holds everywhere after it."""
-FACTOR, SLOW_S, WAIT_S, BATCH_ROWS = 1.1, 0.02, 0.5, 32
 STARTING_S = 0.05
 """What each client waits between two requests while replicas start: they need the CPU."""
-
-
-@dataclass
-class Serving:
-    """Two applications on one Ray: `parcels` on two ingress replicas, `faults` with everything that fails."""
-
-    cluster: Cluster
-    folder: Path
-    grpc_port: int
-    expected: dict[str, list[float]]
-
-    @property
-    def url(self) -> str:
-        return self.cluster.url(PARCELS)
-
-    def clients(self, http: int = 5, triton: int = 1, grpc: int = 2, without_keep_alive: int = 0) -> list[Client]:
-        address = self.url.removeprefix("http://")
-        return [
-            *(keep_alive(self.url) for _ in range(http)),
-            *(triton_http(address) for _ in range(triton)),
-            *(triton_grpc(f"127.0.0.1:{self.grpc_port}") for _ in range(grpc)),
-            *(fresh(self.url) for _ in range(without_keep_alive)),
-        ]
-
-    @property
-    def ingress(self) -> dict[str, Any]:
-        """What the file says of the deployment `ingress`."""
-        found: dict[str, Any] = self.cluster.application(PARCELS)["deployments"][0]
-        return found
-
-    def replicas(self) -> list[psutil.Process]:
-        return self.cluster.processes(f"{PARCELS}:ingress")
-
-    def call(self, weights: dict[str, float]) -> float:
-        """The admin call; when it returned."""
-        headers = {"authorization": f"Bearer {TOKEN}"}
-        answer = httpx.put(f"{self.url}/admin/endpoints/parcel/traffic", json={"weights": weights}, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return time.monotonic()
-
-    def point(self, alias: str, version: str) -> None:
-        client = mlflow.MlflowClient(registry_settings(self.folder).tracking_uri)
-        client.set_registered_model_alias("parcel", alias, version)
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of a counter over all replicas."""
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        lines = [line for line in self.cluster.metrics().splitlines() if line.startswith(f"ray_{name}{{")]
-        return sum(float(line.rpartition(" ")[2]) for line in lines if all(it in line for it in wanted))
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    folder = tmp_path_factory.mktemp("home")
-    registry = Registry(registry_settings(folder))
-    versions = [register(folder, seed=seed) for seed in (0, 7, 14)]
-    registry.point("champion", versions[0])
-    registry.point("challenger", versions[1])
-    register_faulty(folder, "faulty", factor=FACTOR)
-    register_faulty(folder, "slow", factor=FACTOR, call_s=SLOW_S)
-    expected = {}
-    for version in versions:
-        predictor = registry.load(version).predictor
-        expected[version.version] = [predictor.predict(parcels(1, seed))["probability"][0] for seed in range(SEEDS)]
-    grpc_port = free_port()
-    with serving(folder, config(folder, free_port(), grpc_port, free_port())) as cluster:
-        yield Serving(cluster, folder, grpc_port, expected)
-
-
-def config(folder: Path, port: int, grpc_port: int, faults_port: int) -> dict[str, Any]:
-    champion, challenger = ({"name": name, "model": f"models:/parcel@{name}"} for name in ("champion", "challenger"))
-    parcels_arguments = {
-        "endpoints": [{"name": "parcel", "variants": [champion, challenger]}],
-        "listener": {"host": "127.0.0.1", "port": port, "grpc_port": grpc_port, "drain_s": 4},
-        "ingress": {"replicas": 2, "cpus": 0.2},
-        "admin": {"token": TOKEN},
-    }
-    remote = {"name": "alone", "model": "models:/faulty/1", "placement": "dedicated", "batch_wait_s": WAIT_S}
-    guarded = {
-        "nodes": {
-            "remote": {"model": "models:/parcel/1", "placement": "dedicated"},
-            "local": {"model": "models:/parcel/2"},
-            "safe": {"kind": "fallback", "of": ["remote", "local"]},
-        },
-        "output": "safe",
-    }
-    faults_arguments = {
-        "endpoints": [
-            {"name": "slow", "model": "models:/slow/1"},
-            {"name": "inline", "model": "models:/faulty/1", "batch_wait_s": WAIT_S},
-            {"name": "remote", "variants": [remote | {"dedicated": {"cpus": 0.1}}]},
-            {"name": "guarded", "variants": [{"name": "graph", "graph": guarded, "dedicated": {"cpus": 0.1}}]},
-        ],
-        "listener": {"host": "127.0.0.1", "port": faults_port},
-        "ingress": {"cpus": 0.2},
-        "limits": {"batch_rows": BATCH_ROWS, "queue_rows": 4 * BATCH_ROWS},
-    }
-    registry = {"registry": registry_settings(folder).model_dump(exclude_none=True)}
-    # Serve looks after its replicas every ten seconds, unless it is told otherwise.
-    often = {"health_check_period_s": 1}
-    dedicated = [{"name": name} | often for name in ("remote-alone", "guarded-graph-remote")]
-    applications = [
-        {"name": PARCELS, "args": parcels_arguments | registry, "deployments": [{"name": "ingress"} | often]},
-        {
-            "name": FAULTS,
-            "args": faults_arguments | registry,
-            "deployments": [{"name": "ingress"} | often, *dedicated],
-        },
-    ]
-    for application in applications:
-        application |= {"import_path": "serve.app:build", "route_prefix": f"/{application['name']}"}
-    return {"proxy_location": "Disabled", "applications": applications}
 
 
 def follow(replicas: list[Replica], weights: dict[str, float]) -> None:

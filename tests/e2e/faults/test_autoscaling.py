@@ -5,64 +5,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.faulty_models import register_faulty
+from tests.e2e.faults.serving import SCALED, Serving
 from tests.integration.test_variants import eventually
-from tests.ports import free_port
-from tests.serving_cluster import Cluster, listeners, serving
-from tests.tiny_model import registry_settings
+from tests.serving_cluster import Cluster, listeners
 
 pytestmark = pytest.mark.timeout(600)
 
 QUESTION = {"inputs": [{"name": "value", "shape": [1], "datatype": "FP64", "data": [2.0]}]}
 SLOW, ALONE = "/v2/models/slow/infer", "/v2/models/remote/infer"
-INGRESS, VARIANT = "scaled:ingress", "scaled:remote-alone"
+INGRESS, VARIANT = f"{SCALED}:ingress", f"{SCALED}:remote-alone"
 WITHIN_S = 90.0
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("home")
-    register_faulty(folder, "slow", factor=3.0, call_s=0.05)
-    register_faulty(folder, "patient", factor=5.0, load_s=3.0)
-    with serving(folder, config(folder, free_port())) as cluster:
-        yield cluster
-
-
-def config(folder: Path, port: int) -> dict[str, Any]:
-    to_zero = {"min_replicas": 0, "max_replicas": 1, "downscale_delay_s": 4}
-    alone = {"name": "alone", "model": "models:/patient@champion", "placement": "dedicated"}
-    arguments = {
-        "endpoints": [
-            {"name": "slow", "model": "models:/slow@champion", "run_in": "thread"},
-            {"name": "remote", "variants": [alone | {"dedicated": {"cpus": 0.1, "autoscaling": to_zero}}]},
-        ],
-        "listener": {"host": "127.0.0.1", "port": port, "drain_s": 4},
-        "ingress": {
-            "cpus": 0.2,
-            "autoscaling": {
-                "min_replicas": 1,
-                "max_replicas": 2,
-                "target_ongoing_requests": 4,
-                "upscale_delay_s": 2,
-                "downscale_delay_s": 6,
-            },
-        },
-        "registry": registry_settings(folder).model_dump(exclude_none=True),
-    }
-    application = {
-        "name": "scaled",
-        "route_prefix": "/",
-        "import_path": "serve.app:build",
-        "args": arguments,
-        "deployments": [{"name": "ingress", "user_config": {"traffic": {"slow": {"weights": {"champion": 100}}}}}],
-    }
-    return {"proxy_location": "Disabled", "applications": [application]}
+def cluster(running: Serving) -> Cluster:
+    return running.cluster
 
 
 @dataclass
@@ -102,9 +63,9 @@ def replicas(cluster: Cluster, deployment: str) -> Callable[[int], Callable[[], 
 
 
 def test_the_ingress_follows_the_load_and_loses_no_request(cluster: Cluster) -> None:
-    running, port = replicas(cluster, INGRESS), cluster.port("scaled")
+    running, port = replicas(cluster, INGRESS), cluster.port(SCALED)
     assert running(1)()
-    clients = Clients(cluster.url("scaled"))
+    clients = Clients(cluster.url(SCALED))
     with clients.asking(2):
         with clients.asking(12):
             eventually(running(2), WITHIN_S)
@@ -120,7 +81,7 @@ def test_the_ingress_follows_the_load_and_loses_no_request(cluster: Cluster) -> 
 def test_a_variant_at_zero_starts_for_a_request_that_can_wait(cluster: Cluster) -> None:
     running = replicas(cluster, VARIANT)
     eventually(running(0), WITHIN_S)
-    url = cluster.url("scaled") + ALONE
+    url = cluster.url(SCALED) + ALONE
     hurried = httpx.post(url, json=QUESTION, headers={"taxiway-timeout-ms": "500"}, timeout=30)
     patient = httpx.post(url, json=QUESTION, headers={"taxiway-timeout-ms": "25000"}, timeout=30)
     assert (hurried.status_code, hurried.headers["taxiway-error"]) == (504, "deadline_exceeded")
@@ -131,7 +92,7 @@ def test_a_variant_at_zero_starts_for_a_request_that_can_wait(cluster: Cluster) 
 
 def test_requests_that_wait_for_the_start_are_all_answered(cluster: Cluster) -> None:
     eventually(replicas(cluster, VARIANT)(0), WITHIN_S)
-    url = cluster.url("scaled") + ALONE
+    url = cluster.url(SCALED) + ALONE
     answers: list[httpx.Response] = []
     threads = [threading.Thread(target=lambda: answers.append(ask(url))) for _ in range(12)]
     for thread in threads:
