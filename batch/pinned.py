@@ -46,13 +46,20 @@ def pin(registry: Registry, version: ModelVersion, digest: str | None = None) ->
         PackageError: they can't be used.
     """
     folder = registry.fetch(version)
+    try:
+        return _pinned(version, folder, digest)
+    finally:
+        registry.release(folder)
+
+
+def _pinned(version: ModelVersion, folder: Path, digest: str | None) -> PinnedModel:
     found = digest_of(folder)
     if digest and found != digest:
         raise RegistryError(
             f"{version.uri} has other files than when the run began (SHA-256 {found[:12]}, then {digest[:12]}); "
             "--restart begins anew with these"
         )
-    package, predictor = load_package(folder)
+    package, predictor = load_package(folder, device="cpu")  # a GPU is the actors'
     model = ScoringModel(version.name, version.version, package.signature, package.features, found)
     return PinnedModel(model, package, _carried(package, predictor, folder))
 

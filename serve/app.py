@@ -72,7 +72,11 @@ def _dedicated(
         name=where.replace("/", "-"),
         **_replicas(replicas, CALLS_OF_DEDICATED),
         max_surge_percent=100,
+        # A call is a batch of requests, none of which waits longer.
+        graceful_shutdown_timeout_s=settings.longest_s + _SHUTDOWN_MARGIN_S,
         max_ongoing_requests=8,
+        # Serve would write a line for each batch.
+        logging_config={"enable_access_log": False},
     )
     run = RunSettings(**{name: getattr(run, name) for name in RunSettings.model_fields})
     endpoint, variant = where.split("/")[:2]

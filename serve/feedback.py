@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from serve.http import POST, Route, error_answer
+from serve.http import POST, Handler, Route, error_answer
 from serve.http_protocol import Answer, Cancel, HttpRequest, Respond
 from taxiway.errors import InvalidInput, MalformedRequest, NotFound, PayloadTooLarge, TaxiwayError
 from taxiway.predictions.ground_truth import GroundTruth, parse_ground_truth
@@ -24,15 +24,17 @@ Refused = Callable[[str], None]
 _SHAPE = 'expected {"prediction_id": ..., "label": ...} or {"labels": [...]} of such'
 
 
-def feedback_routes(
-    endpoints: Sequence[str], log: GroundTruthLog | None, refused: Refused = lambda code: None
-) -> Mapping[str, Route]:
-    """One path for each endpoint; without a log it says how there would be one.
+def feedback(log: GroundTruthLog | None, refused: Refused = lambda code: None) -> Handler:
+    """Takes labels; without a log it says how there would be one.
 
     Args:
         refused: told the code of each request of which no label is taken.
     """
-    handler = partial(_feedback, log, refused)
+    return partial(_feedback, log, refused)
+
+
+def feedback_routes(endpoints: Sequence[str], handler: Handler) -> Mapping[str, Route]:
+    """One path for each endpoint."""
     return {f"/v2/models/{name}/feedback": Route(POST, handler) for name in endpoints}
 
 

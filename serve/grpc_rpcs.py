@@ -60,7 +60,10 @@ class InferenceBackend(Protocol):
     def endpoint(self, name: str) -> Labelled:
         """Raises NotFound."""
 
-    def interface(self, name: str, version: str | None) -> ModelInterface:
+    async def is_ready(self, name: str, version: str | None) -> bool:
+        """Whether a model answers, or would when it is asked for."""
+
+    async def interface(self, name: str, version: str | None) -> ModelInterface:
         """Raises NotFound, or Unavailable while nothing is loaded."""
 
     async def infer(self, name: str, version: str | None, decode: Decode, caller: Caller) -> InferResponse:
@@ -96,9 +99,7 @@ class InferenceRpcs:
         """A model that is not here is not ready, as with Triton: one may ask for it until it is there."""
         with _Status(grpc_context):
             asked = codec.parse(pb.ModelReadyRequest, request)
-            with suppress(NotFound, Unavailable):
-                self.backend.interface(asked.name, asked.version or None)
-                return pb.ModelReadyResponse(ready=not self.backend.draining)
+            return pb.ModelReadyResponse(ready=await self.backend.is_ready(asked.name, asked.version or None))
         return pb.ModelReadyResponse(ready=False)
 
     async def ServerMetadata(self, request: bytes, grpc_context: RpcContext) -> pb.ServerMetadataResponse:
@@ -107,7 +108,7 @@ class InferenceRpcs:
     async def ModelMetadata(self, request: bytes, grpc_context: RpcContext) -> pb.ModelMetadataResponse:
         with _Status(grpc_context):
             asked = codec.parse(pb.ModelMetadataRequest, request)
-            interface = self.backend.interface(asked.name, asked.version or None)
+            interface = await self.backend.interface(asked.name, asked.version or None)
             return codec.model_metadata(interface, [interface.version])
         return pb.ModelMetadataResponse()
 

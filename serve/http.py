@@ -74,6 +74,7 @@ class HttpApplication:
 
     Attributes:
         others: asked for what answers on a path that is not in the table.
+        instead: answer in the place of routes of its own, from the next `refresh` on.
     """
 
     def __init__(self, application: str, service: Service, body_bytes: int, people: Mapping[str, Route]) -> None:
@@ -82,6 +83,7 @@ class HttpApplication:
         self._body_bytes = body_bytes
         self._people = people
         self.others: Callable[[str], Route | None] = lambda _: None
+        self.instead: dict[str, Route] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -92,7 +94,7 @@ class HttpApplication:
             routes |= self.endpoint_routes(endpoint)
         if len(endpoints) == 1:
             routes["/invocations"] = Route(POST, partial(self._infer, MLFLOW, endpoints[0], None))
-        self._routes = routes
+        self._routes = routes | self.instead
 
     def __call__(self, request: HttpRequest, respond: Respond) -> "Cancel | None":
         route = self._routes.get(request.path) or self.others(request.path) or self._similar(request.path)
@@ -272,12 +274,13 @@ class HttpApplication:
 
     def _repository_index(self, request: HttpRequest, respond: Respond) -> None:
         only_ready = open_inference.wants_only_ready(request.body)
-        entries = self._repository_entries()
+        entries = self.repository_entries()
         respond(
             Answer(200, open_inference.repository_index(it for it in entries if not only_ready or it[2] == "READY"))
         )
 
-    def _repository_entries(self) -> Iterable[tuple[str, str, str, str]]:
+    def repository_entries(self) -> Iterable[tuple[str, str, str, str]]:
+        """Name, version, state and the reason for the state of each variant."""
         for endpoint in self._service.endpoints.values():
             for variant in endpoint.variants.values():
                 if variant.slot is not None:

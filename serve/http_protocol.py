@@ -317,6 +317,11 @@ class HttpProtocol(asyncio.Protocol):
         if self._answering is None and not self._waiting:
             self._write(self._last, close=True, head_only=False)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request that has arrived is not answered yet, or its client still reads the last answer."""
+        return self._answering is not None or bool(self._waiting) or self._closing_at is not None
+
     def abandon(self) -> None:
         """Closes the connection now; what was answered is still sent."""
         self._transport.close()

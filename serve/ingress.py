@@ -11,9 +11,10 @@ from serve.admin import admin_app
 from serve.administration import Administration
 from serve.asgi import FromAsgi
 from serve.batching import BatchRules
+from serve.catalog import Catalog
 from serve.drifting import DriftCounter
 from serve.endpoint import Endpoint
-from serve.feedback import feedback_routes
+from serve.feedback import feedback, feedback_routes
 from serve.freshness import Ask, FollowedViews, no_store
 from serve.grpc_listener import GrpcListener
 from serve.heap import settle, settle_later
@@ -24,6 +25,7 @@ from serve.live import Live, OnLoop
 from serve.loading import Loader, Versions
 from serve.measured import timed, timed_reads
 from serve.multiplexed import Multiplexed, MultiplexedEndpoints
+from serve.multiplexed_paths import MultiplexedPaths
 from serve.people import people_routes
 from serve.port_claim import PortClaim, claim
 from serve.progress import progress_of
@@ -125,17 +127,20 @@ class Ingress:
             backend = Administration(application, registry, self.service, self.live, settings.predictions, ask)
             admin = FromAsgi(admin_app(backend, settings.admin.token))
         self._sampler = Sampler(self.metrics, self.service, settings, self._load_s, self._recorder)
-        status = self._status_routes(application, registry, controller)
-        routes = {**people_routes(self.service, admin), **status, **self._feedback_routes()}
-        self.http = HttpApplication(application, self.service, limits.body_bytes, routes)
         self._multiplexed = MultiplexedEndpoints(
             [
                 Multiplexed(it, limits.timeout_s, limits.queue_requests, registry.resolve, self._slot, self.metrics)
                 for it in settings.multiplexed
             ]
         )
+        status = self._status_routes(application, registry, controller)
+        refused = self._log_metrics.refused if self._log_metrics is not None else lambda _: None
+        given = feedback(self._truth, refused)
+        routes = {**people_routes(self.service, admin), **status, **feedback_routes(self.service.names(), given)}
+        self.http = HttpApplication(application, self.service, limits.body_bytes, routes)
         if settings.multiplexed:
             self._multiplexed.join(self.http, self.service)
+            MultiplexedPaths(self._multiplexed, Catalog(registry), given).join(self.http, self.service)
         self._listener: Listener | None = None
         self._serve_loop: ServeLoop | None = None
 
@@ -145,14 +150,10 @@ class Ingress:
         if not settings.status_page and settings.admin.token is None:
             return {}
         views, recent = self._freshness.status, self.metrics.recent
-        observed = Observed(application, self.service, self.live, recent, views, started=time.monotonic())
+        multiplexed = self._multiplexed.endpoints
+        observed = Observed(application, self.service, self.live, recent, views, multiplexed, started=time.monotonic())
         ask = progress_of(registry, application, self._endpoints, drift_by_handle(controller))
         return StatusPages(observed, ask, None if settings.status_page else settings.admin.token).routes()
-
-    def _feedback_routes(self) -> Mapping[str, Route]:
-        if self._log_metrics is None:
-            return feedback_routes(self.service.names(), self._truth)
-        return feedback_routes(self.service.names(), self._truth, self._log_metrics.refused)
 
     def _flush(self) -> None:
         """Hands what was counted to Ray."""
@@ -195,7 +196,7 @@ class Ingress:
             age_s = min(settings.connection_age_s, max(settings.drain_s / 2, 1.0))
             companions = (GrpcListener(self.service, settings.host, settings.grpc_port, limits.body_bytes, age_s),)
         connections = Connections(self.http, bounds, self.http.refused)
-        listener = Listener(connections, settings, self._flush, companions)
+        listener = Listener(connections, settings, self._flush, companions, self._settings.longest_s)
         settle()
         self._begin_to_record()
         listener.start()

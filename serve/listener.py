@@ -42,6 +42,7 @@ class Listener:
         connections: the application and the bounds of a connection.
         flush: called ten times a second and at the end, on the loop.
         companions: start after HTTP, and drain with it.
+        longest_s: of a request; one that is being answered when clients should have left is waited for so long.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Listener:
         settings: ListenerSettings,
         flush: Callable[[], None],
         companions: tuple[Companion, ...] = (),
+        longest_s: float = 0.0,
     ) -> None:
         self._connections = connections
         self._settings = settings
         self._flush = flush
         self._companions = companions
+        self._draining_s = settings.drain_s + longest_s
         self._turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
         self._started = threading.Event()
@@ -90,13 +93,17 @@ class Listener:
         self._ask(self._close_socket())
 
     def drain(self) -> None:
-        """Lets open connections finish for `drain_s` seconds, then closes what is left and ends the thread.
+        """Waits `drain_s` seconds until clients have left, and longer for requests that are being answered; then
+        closes what is left and ends the thread.
 
         `connections.draining` must be set before: answers then say `Connection: close`.
         """
-        deadline = time.monotonic() + self._settings.drain_s
+        began = time.monotonic()
         self.call_soon(self._drain_companions)
-        while self.alive and self._connections.open and time.monotonic() < deadline:
+        while self.alive and self._connections.open and time.monotonic() < began + self._settings.drain_s:
+            time.sleep(_POLL_S)
+        self.call_soon(self._close_idle)
+        while self.alive and self._connections.open and time.monotonic() < began + self._draining_s:
             time.sleep(_POLL_S)
         self._ask(self._stop())
         self._thread.join()
@@ -106,7 +113,7 @@ class Listener:
             work.close()
             return
         with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_TIMEOUT_S + self._settings.drain_s)
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(_START_TIMEOUT_S + self._draining_s)
 
     async def _close_socket(self) -> None:
         """What the kernel has accepted already is served; the rest goes to the other listeners."""
@@ -132,8 +139,13 @@ class Listener:
             _log.debug("a connection was gone before it was opened", exc_info=task.exception())
 
     def _drain_companions(self) -> None:
-        grace_s = max(self._settings.drain_s, _LAST_ANSWERS_S)
+        grace_s = max(self._draining_s, _LAST_ANSWERS_S)
         self._draining = [self._loop.create_task(companion.drain(grace_s)) for companion in self._companions]
+
+    def _close_idle(self) -> None:
+        for connection in list(self._connections.open):
+            if not connection.busy:
+                connection.abandon()
 
     async def _stop(self) -> None:
         await asyncio.gather(*self._draining)

@@ -157,15 +157,10 @@ class Live:
         Raises:
             RegistryError: it says nothing of any.
         """
-        models: dict[str, LiveModel] = {}
-        unknown: RegistryError | None = None
-        for name in sorted(model_names(self._endpoints)):
-            try:
-                models[name] = self._registry.live(name)
-            except RegistryError as error:
-                unknown = error
-        if unknown is not None and not models:
-            raise unknown
+        names = model_names(self._endpoints)
+        models = self._registry.live_of(names)
+        if names and not models:
+            self._registry.live(min(names))  # fails in the registry's own words
         return models
 
     def _traffic(self, endpoint: Endpoint, models: Mapping[str, LiveModel]) -> TrafficSettings:

@@ -57,6 +57,20 @@ class _Kept(Generic[M]):
     looked_up: float
 
 
+@dataclass
+class CacheCounts:
+    """Since the start. A miss waits for a load, with others where one has begun; `current` are looks that found no
+    newer version, `unknown` names that the registry does not have."""
+
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    loaded: int = 0
+    current: int = 0
+    unknown: int = 0
+    failed: int = 0
+
+
 class ModelCache(Generic[M]):
     """Least recently used by count. Everything but `load` runs on one event loop.
 
@@ -78,17 +92,39 @@ class ModelCache(Generic[M]):
         self._failed: OrderedDict[str, tuple[TaxiwayError, float]] = OrderedDict()
         self._loading: dict[str, Future[M]] = {}
         self._waiting: dict[str, dict[object, Done[M]]] = {}
+        self.counts = CacheCounts()
 
     @property
     def names(self) -> list[str]:
         """Those that are kept, the one that was asked for longest ago first."""
         return list(self._kept)
 
+    @property
+    def loading(self) -> list[str]:
+        """Those that are not kept and being loaded, or wait for a thread."""
+        return [name for name in self._loading if name not in self._kept]
+
+    def peek(self, name: str) -> M | None:
+        """The model if it is kept; that somebody looks does not keep it longer."""
+        found = self._kept.get(name)
+        return None if found is None else found.model
+
+    def refusal(self, name: str) -> TaxiwayError | None:
+        """Why a name could not be loaded a moment ago."""
+        error, at = self._failed.get(name, (None, 0.0))
+        return error if self._clock() - at < RETRY_S else None
+
+    def refusals(self) -> dict[str, TaxiwayError]:
+        """All of them, the last one first."""
+        found = {name: self.refusal(name) for name in reversed(self._failed)}
+        return {name: error for name, error in found.items() if error is not None}
+
     def get(self, name: str) -> M | None:
         """The model if it is kept: asked for now, and looked up beside that when the last time was long ago."""
         found = self._kept.get(name)
         if found is None:
             return None
+        self.counts.hits += 1
         self._kept.move_to_end(name)
         if name not in self._loading and self._clock() - found.looked_up > self._rules.follow_s:
             self._begin(name, found.model)
@@ -101,11 +137,11 @@ class ModelCache(Generic[M]):
             Overloaded: too many wait already.
             TaxiwayError: it could not be loaded a moment ago.
         """
-        failed = self._failed.get(name)
-        if failed is not None and self._clock() - failed[1] < RETRY_S:
-            raise type(failed[0])(*failed[0].args)
+        if (failed := self.refusal(name)) is not None:
+            raise type(failed)(*failed.args)
         if sum(map(len, self._waiting.values())) >= self._rules.waiting:
             raise Overloaded("too many requests wait for models to be loaded; try again later")
+        self.counts.misses += 1
         waiter = object()
         self._waiting.setdefault(name, {})[waiter] = done
         if name not in self._loading:
@@ -140,8 +176,9 @@ class ModelCache(Generic[M]):
         error = future.exception()
         if error is not None and not isinstance(error, TaxiwayError):
             _log.error("loading %s failed", name, exc_info=error)
-            error = Unavailable(f"{name} can't be loaded now")
+            error, error.__cause__ = Unavailable(f"{name} can't be loaded now"), error
         outcome = self._failure(name, error) if error is not None else self._success(name, future.result())
+        setattr(self.counts, outcome, getattr(self.counts, outcome) + 1)
         self._watch.loaded(outcome, self._clock() - began)
         self._watch.keeps(len(self._kept))
         for done in list(self._waiting.pop(name, {}).values()):
@@ -159,6 +196,7 @@ class ModelCache(Generic[M]):
         self._kept[name] = _Kept(model, self._clock())
         while len(self._kept) > self._rules.kept:
             self._kept.popitem(last=False)
+            self.counts.evictions += 1
             self._watch.evicted()
         return "loaded"
 
@@ -168,8 +206,17 @@ class ModelCache(Generic[M]):
             self._kept[name].looked_up = self._clock()  # what is here stays
             return "failed"
         self._kept.pop(name, None)
+        _forget_frames(error)
         self._failed[name] = error, self._clock()
         self._failed.move_to_end(name)
         while len(self._failed) > _REMEMBERED:
             self._failed.popitem(last=False)
         return "unknown" if is_unknown else "failed"
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Of an error that is kept: its frames hold all that was half loaded."""
+    told: BaseException | None = error
+    while told is not None:
+        told.__traceback__ = None
+        told = told.__cause__ or told.__context__

@@ -6,15 +6,16 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from serve.endpoint import Endpoint
 from serve.http import ANY, HttpApplication, Route, error_answer
 from serve.http_protocol import Cancel, HttpRequest, Respond
 from serve.loading import PLAIN, Versions
-from serve.model_cache import CacheRules, ModelCache
+from serve.model_cache import CacheCounts, CacheRules, ModelCache
 from serve.service import Service, code_of
 from serve.settings import EndpointSettings, MultiplexedSettings, Name, RunSettings, VariantSettings
 from serve.variant import Slot
@@ -34,6 +35,10 @@ _log = logging.getLogger(__name__)
 
 MODEL_HEADER = b"serve_multiplexed_model_id"
 """Ray Serve's own name for it."""
+_V2 = "/v2/models/"
+_ERRORS_TOLD = 20
+_LOOKS = 2
+"""At the registry, at once, of those who only want to know."""
 _NAMED = re.compile(r"(/(?:v1/models|v2/models|models|endpoints|predictions)/)([^/:]+)(.*)", re.DOTALL)
 
 Resolve = Callable[[str], ModelVersion]
@@ -54,6 +59,26 @@ class Model:
 
     def _nothing_there(self, request: HttpRequest, _: Respond) -> None:
         raise NotFound(f"{request.path[:200]}: {self.endpoint.name} has no such version or operation")
+
+
+@dataclass(frozen=True)
+class MultiplexedFacts:
+    """How a multiplexed endpoint stands in this replica.
+
+    Attributes:
+        loaded: name -> version of the models in memory, the one that was asked for last first.
+        most: so many are kept.
+        errors: why models could not be loaded a moment ago.
+        counts: since the start.
+    """
+
+    patterns: tuple[str, ...]
+    alias: str
+    loaded: Mapping[str, str]
+    most: int
+    loading: tuple[str, ...]
+    errors: Mapping[str, str]
+    counts: CacheCounts
 
 
 class Multiplexed:
@@ -81,7 +106,9 @@ class Multiplexed:
         self.name = settings.name
         self.timeout_s = settings.timeout_s or timeout_s
         self._settings, self._resolve, self._make_slot, self._metrics = settings, resolve, make_slot, metrics
+        self.alias, self.patterns = settings.alias, settings.models
         self._wanted = re.compile("|".join(fnmatch.translate(pattern) for pattern in settings.models))
+        self._looking = asyncio.Semaphore(_LOOKS)
         self.routes_of: RoutesOf = lambda _: {}
         rules = CacheRules(settings.kept, settings.loads, waiting, settings.follow_s)
         self.cache: ModelCache[Model] = ModelCache(self._load, rules, self)
@@ -89,6 +116,37 @@ class Multiplexed:
     def matches(self, model: str) -> bool:
         """Whether a name is one of ours; whether there is such a model, the registry knows."""
         return self._wanted.fullmatch(model) is not None and re.fullmatch(Name, model) is not None
+
+    def kept(self) -> dict[str, Model]:
+        """The models in memory, the one that was asked for longest ago first."""
+        found = {name: self.cache.peek(name) for name in self.cache.names}
+        return {name: model for name, model in found.items() if model is not None}
+
+    async def check(self, model: str) -> None:
+        """Returns when a model is in memory or would be loaded; nothing is loaded for it.
+
+        Raises:
+            NotFound: the registry does not have it.
+            Unavailable: it could not be loaded a moment ago, or the registry does not answer.
+        """
+        if self.cache.peek(model) is not None:
+            return
+        if (error := self.cache.refusal(model)) is not None:
+            raise error
+        async with self._looking:
+            await asyncio.to_thread(self.version_of, model)
+
+    def facts(self) -> MultiplexedFacts:
+        errors = {name: _cause(error) for name, error in self.cache.refusals().items()}
+        return MultiplexedFacts(
+            self.patterns,
+            self.alias,
+            {name: model.version.version for name, model in reversed(self.kept().items())},
+            self._settings.kept,
+            tuple(self.cache.loading),
+            dict(islice(errors.items(), _ERRORS_TOLD)),
+            replace(self.cache.counts),
+        )
 
     def refused(self, error: TaxiwayError, began: float) -> None:
         """Counts a request that has not reached a model."""
@@ -108,11 +166,11 @@ class Multiplexed:
     # On a thread.
 
     def _load(self, model: str, kept: Model | None) -> Model:
-        uri = f"models:/{model}@{self._settings.alias}"
-        version = self._version(model, uri)
+        version = self.version_of(model)
         if kept is not None and kept.version == version:
             return kept
         run = {name: getattr(self._settings, name) for name in RunSettings.model_fields}
+        uri = self._uri(model)
         settings = EndpointSettings(name=model, model=uri, timeout_s=self.timeout_s, **run)
         endpoint = Endpoint(settings, self.timeout_s, label=self.name)
         (variant,) = settings.all_variants
@@ -123,36 +181,65 @@ class Multiplexed:
             raise Unavailable(f"{model} can't be loaded now; try again later") from error
         return Model(version, endpoint, self.routes_of(endpoint))
 
-    def _version(self, model: str, uri: str) -> ModelVersion:
+    def _uri(self, model: str) -> str:
+        return f"models:/{model}@{self.alias}"
+
+    def version_of(self, model: str) -> ModelVersion:
+        """What the registry has under a name now.
+
+        Raises:
+            NotFound: nothing.
+            Unavailable: it does not answer.
+        """
         try:
-            return self._resolve(uri)
+            return self._resolve(self._uri(model))
         except RegistryAway as error:
             raise Unavailable("the registry does not answer; try again later") from error
         except RegistryError as error:
-            raise NotFound(f"no such model: {model[:80]!r}, or none with the alias {self._settings.alias}") from error
+            raise NotFound(f"no such model: {model[:80]!r}, or none with the alias {self.alias}") from error
 
 
 class MultiplexedEndpoints:
     """All multiplexed endpoints of a replica, as the listeners ask them. On the event loop only."""
 
     def __init__(self, endpoints: Sequence[Multiplexed]) -> None:
-        self._endpoints = endpoints
+        self.endpoints = endpoints
+        self.paths: Callable[[str, str], Route | None] = lambda name, operation: None
 
     def join(self, http: HttpApplication, service: Service) -> None:
         """From now on both ask here for what is no endpoint of theirs."""
         self._http = http
-        for endpoint in self._endpoints:
+        for endpoint in self.endpoints:
             endpoint.routes_of = http.endpoint_routes
         http.others, service.others = self.route, self
 
     def stop(self) -> None:
-        for endpoint in self._endpoints:
+        for endpoint in self.endpoints:
             endpoint.cache.stop()
+
+    def status(self) -> dict[str, Any]:
+        return {endpoint.name: asdict(endpoint.facts()) for endpoint in self.endpoints}
+
+    def of(self, model: str) -> Multiplexed | None:
+        """Whose pattern a name has; whether there is such a model, the registry knows."""
+        return next((it for it in self.endpoints if it.matches(model)), None)
 
     def kept(self, model: str) -> Endpoint | None:
         """The endpoint of a model that is loaded."""
-        found = (endpoint.cache.get(model) for endpoint in self._endpoints)
+        found = (endpoint.cache.peek(model) for endpoint in self.endpoints)
         return next((it.endpoint for it in found if it is not None), None)
+
+    def loaded(self) -> list[Endpoint]:
+        """Those of all models that are loaded, by name."""
+        every = {name: model.endpoint for endpoint in self.endpoints for name, model in endpoint.kept().items()}
+        return [every[name] for name in sorted(every)]
+
+    async def check(self, model: str) -> None:
+        """Raises NotFound for a name that no pattern has, and as `Multiplexed.check` does."""
+        endpoint = self.of(model)
+        if endpoint is None:
+            raise NotFound(f"no such model: {model[:80]!r}")
+        await endpoint.check(model)
 
     async def find(self, model: str, timeout_s: float | None) -> Endpoint:
         """The endpoint of a model, loaded if it has to be.
@@ -162,11 +249,11 @@ class MultiplexedEndpoints:
             DeadlineExceeded: it took longer than the endpoint's timeout or `timeout_s`.
             Unavailable: it can't be loaded now.
         """
-        if (kept := self.kept(model)) is not None:
-            return kept
-        endpoint = next((it for it in self._endpoints if it.matches(model)), None)
+        endpoint = self.of(model)
         if endpoint is None:
             raise NotFound(f"no such model: {model[:80]!r}")
+        if (kept := endpoint.cache.get(model)) is not None:
+            return kept.endpoint
         began = time.monotonic()
         try:
             return (await _loaded(endpoint, model, min(timeout_s or endpoint.timeout_s, endpoint.timeout_s))).endpoint
@@ -180,7 +267,9 @@ class MultiplexedEndpoints:
         if named is None:
             return None
         before, name, after = named.groups()
-        for endpoint in self._endpoints:
+        if before == _V2 and (found := self.paths(name, after)) is not None:
+            return found
+        for endpoint in self.endpoints:
             if (kept := endpoint.cache.get(name)) is not None:
                 return kept.route(path)
             if endpoint.matches(name):
@@ -262,6 +351,11 @@ async def _loaded(endpoint: Multiplexed, model: str, timeout_s: float) -> Model:
     if isinstance(found, TaxiwayError):
         raise found
     return found
+
+
+def _cause(error: TaxiwayError) -> str:
+    """For operators: a client is told less."""
+    return str(error) if error.__cause__ is None else f"{type(error.__cause__).__name__}: {error.__cause__}"
 
 
 def _too_late() -> DeadlineExceeded:

@@ -30,7 +30,8 @@ def people_routes(service: Service, admin: FromAsgi | None) -> Mapping[str, Rout
 
 def _page(service: Service, make: Callable[[list[ModelInterface]], Answer]) -> Callable[[HttpRequest, Respond], None]:
     def answer(_: HttpRequest, respond: Respond) -> None:
-        respond(make([endpoint.baseline.interface for endpoint in service.endpoints.values()]))
+        loaded = service.others.loaded() if service.others is not None else ()
+        respond(make([endpoint.baseline.interface for endpoint in (*service.endpoints.values(), *loaded)]))
 
     return answer
 

@@ -16,7 +16,16 @@ from serve.shadowing import Shadowing
 from serve.tracing import Kept, RequestNote, TracedResponse, Tracing, is_ours, mark
 from serve.variant import Slot
 from serve.workload import Workload
-from taxiway.errors import InvalidInput, MalformedRequest, ModelFailed, NotFound, Overloaded, TaxiwayError
+from taxiway.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    MalformedRequest,
+    ModelFailed,
+    NotFound,
+    Overloaded,
+    TaxiwayError,
+    Unavailable,
+)
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
 from taxiway.telemetry.metrics import ServingMetrics
 
@@ -120,13 +129,22 @@ class Caller:
 
 
 class Others(Protocol):
-    """Endpoints that come and go: the models of a multiplexed one."""
+    """Endpoints that come and go: the models of multiplexed ones."""
 
     def kept(self, model: str) -> Endpoint | None:
         """One that is here now."""
 
     async def find(self, model: str, timeout_s: float | None) -> Endpoint:
         """Raises NotFound, or another TaxiwayError when it can't be had in time."""
+
+    async def check(self, model: str) -> None:
+        """Returns when it is here or would be loaded; raises as `find` does."""
+
+    def status(self) -> dict[str, Any]:
+        """By the names of the multiplexed endpoints."""
+
+    def loaded(self) -> Sequence[Endpoint]:
+        """Those that are here now."""
 
 
 @dataclass(slots=True)
@@ -208,13 +226,36 @@ class Service:
             raise NotFound(f"no such model: {name[:80]!r}; served here: {', '.join(self.endpoints)}")
         return found
 
-    def interface(self, name: str, version: str | None) -> ModelInterface:
+    async def find(self, name: str, timeout_s: float | None = None) -> Endpoint:
+        """As `endpoint`; a model of a multiplexed endpoint is loaded if it has to be.
+
+        Raises:
+            NotFound: there is no endpoint of this name.
+            TaxiwayError: it can't be had, or not in time.
+        """
+        if name in self.endpoints or self.others is None:
+            return self.endpoint(name)
+        return await self.others.find(name, timeout_s)
+
+    async def is_ready(self, name: str, version: str | None) -> bool:
+        """Whether a model answers, or would when it is asked for."""
+        try:
+            if version is None and name not in self.endpoints and self.others is not None:
+                await self.others.check(name)
+            else:
+                await self.interface(name, version)
+        except (NotFound, Unavailable, DeadlineExceeded):
+            return False
+        return not self.draining
+
+    async def interface(self, name: str, version: str | None) -> ModelInterface:
         """What a client may know of a model; without a version of its baseline variant.
 
         Raises:
             NotFound: there is no such model or version.
+            TaxiwayError: as `find`.
         """
-        endpoint = self.endpoint(name)
+        endpoint = await self.find(name)
         return (endpoint.baseline if version is None else endpoint.of_version(version)).interface
 
     def check_room(self) -> None:
@@ -275,10 +316,7 @@ class Service:
                 future.set_result(outcome)
 
         started = time.monotonic()
-        if name in self.endpoints or self.others is None:
-            endpoint = self.endpoint(name)
-        else:
-            endpoint = await self.others.find(name, caller.timeout_s)
+        endpoint = await self.find(name, caller.timeout_s)
         call = self.submit(endpoint, version, decode, caller, started, answered)
         try:
             return await future
@@ -291,6 +329,7 @@ class Service:
             "draining": self.draining,
             "ongoing": self.ongoing,
             "endpoints": {name: endpoint.status() for name, endpoint in self.endpoints.items()},
+            "multiplexed": self.others.status() if self.others is not None else {},
             "feature_views": self._feature_views(),
         }
 

@@ -311,11 +311,16 @@ class ServeSettings(FileSettings):
         return (*self.endpoints, *self.multiplexed)
 
     @property
-    def drain_s(self) -> float:
-        """How long a leaving replica may take; behind Serve as long as its longest request."""
-        if isinstance(self.listener, ListenerSettings):
-            return self.listener.lame_duck_s + self.listener.drain_s
+    def longest_s(self) -> float:
+        """How long a request may take."""
         return max(it.timeout_s or self.limits.timeout_s for it in self.entries)
+
+    @property
+    def drain_s(self) -> float:
+        """How long a leaving replica may take: until its clients have left, and then its longest request."""
+        if isinstance(self.listener, ListenerSettings):
+            return self.listener.lame_duck_s + self.listener.drain_s + self.longest_s
+        return self.longest_s
 
     @model_validator(mode="after")
     def _consistent(self) -> "ServeSettings":

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +14,18 @@ import orjson
 from serve.http import GET, Handler, Route, error_answer
 from serve.http_protocol import Answer, Cancel, HttpRequest, Respond
 from serve.live import Live
+from serve.multiplexed import Multiplexed
 from serve.progress import AskProgress, Told
 from serve.service import Service
-from serve.status_facts import EndpointStatus, Status, endpoint_status, view_status
+from serve.status_facts import (
+    EndpointStatus,
+    MultiplexedStatus,
+    Status,
+    all_of,
+    counted,
+    endpoint_status,
+    view_status,
+)
 from taxiway import __version__
 from taxiway.errors import TaxiwayError
 from taxiway.telemetry.process import Usage, usage
@@ -45,6 +54,7 @@ class Observed:
     live: Live
     recent: Recent
     feature_views: Callable[[], Mapping[str, Any]]
+    multiplexed: Sequence[Multiplexed] = ()
     ask: Callable[[], Usage] = usage
     started: float = 0.0
     clock: Callable[[], float] = time.monotonic
@@ -67,6 +77,7 @@ class Observed:
             window_s=self.recent.covered_s(WINDOW_S),
             budget_window_s=self.recent.covered_s(BUDGET_WINDOW_S),
             endpoints=self._endpoints(told),
+            multiplexed=self._multiplexed(),
             feature_views=tuple(view_status(name, view) for name, view in views.items()),
         )
 
@@ -78,6 +89,13 @@ class Observed:
                 endpoint, partial(self.live.is_loading, name), lately, long, window_s, told.get(name, Told())
             )
             for name, endpoint in self.service.endpoints.items()
+        )
+
+    def _multiplexed(self) -> tuple[MultiplexedStatus, ...]:
+        lately, window_s = self.recent.last(WINDOW_S), self.recent.covered_s(WINDOW_S)
+        return tuple(
+            MultiplexedStatus(it.name, counted(all_of(lately, it.name), window_s), it.facts())
+            for it in self.multiplexed
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from serve.endpoint import Endpoint
+from serve.multiplexed import MultiplexedFacts
 from serve.progress import Told
 from serve.variant import Variant
 from taxiway.slo import SloSettings, budget_left
@@ -64,6 +65,15 @@ class EndpointStatus:
 
 
 @dataclass(frozen=True)
+class MultiplexedStatus:
+    """A multiplexed endpoint; `counted` are the requests for all of its models."""
+
+    name: str
+    counted: Counted
+    facts: MultiplexedFacts
+
+
+@dataclass(frozen=True)
 class ViewStatus:
     """A feature view: up to when the online store is filled, ISO 8601."""
 
@@ -87,6 +97,7 @@ class Status:
     window_s: float
     budget_window_s: float
     endpoints: tuple[EndpointStatus, ...]
+    multiplexed: tuple[MultiplexedStatus, ...]
     feature_views: tuple[ViewStatus, ...]
 
 
@@ -112,9 +123,9 @@ def endpoint_status(
     return EndpointStatus(
         endpoint.name,
         endpoint.baseline_variant.slot is not None,
-        counted(_all_of(lately, endpoint.name), window_s),
+        counted(all_of(lately, endpoint.name), window_s),
         variants,
-        () if slo is None else budgets(slo, _all_of(long, endpoint.name)),
+        () if slo is None else budgets(slo, all_of(long, endpoint.name)),
         told.progress,
         told.drift,
     )
@@ -135,7 +146,7 @@ def _variant(endpoint: Endpoint, variant: Variant, is_loading: bool, lately: Cou
     )
 
 
-def _all_of(found: Mapping[Key, Seen], endpoint: str) -> Seen:
+def all_of(found: Mapping[Key, Seen], endpoint: str) -> Seen:
     return sum((seen for key, seen in found.items() if key[0] == endpoint), Seen())
 
 

@@ -1,15 +1,17 @@
 """The status as one page without scripts."""
 
 from collections.abc import Iterator
+from itertools import islice
 from xml.etree.ElementTree import Element
 
-from serve.status_facts import Budget, Counted, EndpointStatus, Status, VariantStatus
+from serve.status_facts import Budget, Counted, EndpointStatus, MultiplexedStatus, Status, VariantStatus
 from taxiway.markup import Child, document, element, section, table
 from taxiway.rollout_told import lasting
 
 _HEAD = ("variant", "version", "share", "state", "requests/s", "failed", "refused", "p50", "p99")
 _NUMBERS = frozenset({4, 5, 6, 7, 8})
 _SECOND_MS = 1_000.0
+_MODELS_SHOWN = 50
 _LITTLE = 0.25
 """So little of an error budget is red."""
 
@@ -23,6 +25,7 @@ def page(status: Status) -> str:
         _standing(status),
         _figures(status),
         *(_endpoint(it) for it in status.endpoints),
+        *(_multiplexed(it) for it in status.multiplexed),
         *_views(status),
     )
 
@@ -42,9 +45,10 @@ def _standing(status: Status) -> Element:
 
 
 def _figures(status: Status) -> Element:
-    requests = sum(it.counted.requests_per_s for it in status.endpoints)
-    failures = sum(it.counted.failures for it in status.endpoints)
-    refused = sum(it.counted.refused for it in status.endpoints)
+    every = [*(it.counted for it in status.endpoints), *(it.counted for it in status.multiplexed)]
+    requests = sum(it.requests_per_s for it in every)
+    failures = sum(it.failures for it in every)
+    refused = sum(it.refused for it in every)
     facts = (
         ("requests a second", f"{requests:,.1f}"),
         ("failed", f"{failures:,}"),
@@ -114,6 +118,25 @@ def _left(budget: Budget) -> Child:
     if budget.left is None:
         return "–"
     return element("span", f"{budget.left:,.0%}", class_="good" if budget.left > _LITTLE else "bad")
+
+
+def _multiplexed(endpoint: MultiplexedStatus) -> Element:
+    facts, counts = endpoint.facts, endpoint.facts.counts
+    asked = counts.hits + counts.misses
+    hits = f"{counts.hits:,} ({counts.hits / asked:.1%})" if asked else "0"
+    head = ("requests/s", "failed", "refused", "p50", "p99", "in memory", "hits", "misses", "evicted", "failed loads")
+    kept = f"{len(facts.loaded):,} of {facts.most:,}"
+    row: list[Child] = [*_counts(endpoint.counted), kept, hits, f"{counts.misses:,}", f"{counts.evictions:,}"]
+    told = [f"{name} {version}" for name, version in islice(facts.loaded.items(), _MODELS_SHOWN)]
+    more = [f"and {len(facts.loaded) - len(told):,} more"] if len(told) < len(facts.loaded) else []
+    return section(
+        endpoint.name,
+        element("p", f"Registered models {', '.join(facts.patterns)} with the alias {facts.alias}, loaded when asked."),
+        table(head, [[*row, f"{counts.failed:,}"]], frozenset(range(len(head)))),
+        *_list("In memory, the one that was asked for last first", (", ".join([*told, *more]),) if told else ()),
+        *_list("Being loaded", facts.loading),
+        *_list("Could not be loaded", tuple(f"{name}: {why}" for name, why in facts.errors.items())),
+    )
 
 
 def _list(title: str, lines: tuple[str, ...]) -> Iterator[Element]:

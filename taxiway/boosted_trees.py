@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from taxiway.few_rows import FewRows
+
 Matrix = NDArray[np.float64]
 _PROBE_ROWS = 512
+_FEW_ROWS = 8
 
 
 class CategoryTables:
@@ -74,6 +77,18 @@ def without_checks(classifier: Any) -> Any:
             warnings.simplefilter("ignore")
             expected = classifier.predict_proba(probe)
         same = np.array_equal(faster.predict_proba(probe), expected)
+        faster = _on_few_rows(faster, probe, expected) if same else classifier
     except Exception:  # noqa: BLE001 - text categories, another scikit-learn
         return classifier
-    return faster if same else classifier
+    return faster
+
+
+def _on_few_rows(model: Any, probe: Matrix, expected: Matrix) -> Any:
+    """A copy that asks all trees at once where that gives the same bits; else the model itself."""
+    few = FewRows.of(model)
+    if few is None:
+        return model
+    faster = copy.copy(model)
+    faster._predict_iterations = few
+    found = [faster.predict_proba(part) for part in (probe[:1], probe[1:3], probe[3:_FEW_ROWS])]
+    return faster if np.array_equal(np.concatenate(found), expected[:_FEW_ROWS]) else model

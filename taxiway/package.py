@@ -5,10 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 from pydantic import Field, ValidationError
-from yaml import YAMLError
 
 from taxiway import __version__
 from taxiway.drift.settings import UsualDrift
@@ -17,6 +14,7 @@ from taxiway.feature_binding import FeatureBinding
 from taxiway.flavors.answers import NamedPredictor, positive
 from taxiway.flavors.inputs import empty_values, inputs_of
 from taxiway.flavors.loading import Flavor, Placement, ask_of, load_native
+from taxiway.flavors.logged import read
 from taxiway.flavors.mlflow_signature import write_signature
 from taxiway.flavors.plain import OutputKind, PlainModel, example_columns, load_plain
 from taxiway.flavors.torch import Precision
@@ -121,7 +119,7 @@ def load_package(
         PackageError: the version can't be used; the sentence says what to change.
     """
     placement = Placement(device, precision)
-    logged = _logged(folder)
+    logged = read(folder)
     metadata = (logged.metadata or {}).get(METADATA_KEY)
     if metadata is None:
         plain = load_plain(folder, logged, placement, require_signature)
@@ -130,23 +128,16 @@ def load_package(
         package = ModelPackage.model_validate(metadata)
     except ValidationError as error:
         raise PackageError(f"{folder}: this model version's package can't be read: {error}") from error
-    model = load_native(package.flavor, folder, placement)
+    model = load_native(package.flavor, folder, logged, placement)
     inputs = inputs_of(package.model_columns)
     ask = ask_of(package.flavor, model, inputs, package.method_of(model), placement)
     is_probability = package.output_kind == "probability"
     return package, NamedPredictor(positive(ask) if is_probability else ask, package.signature.outputs)
 
 
-def _logged(folder: Path) -> Model:
-    try:
-        return Model.load(str(folder))
-    except (MlflowException, OSError, ValueError, YAMLError) as error:
-        raise PackageError(f"{folder}: this is no model that MLflow logged: {error}") from error
-
-
 def load_example(folder: Path, package: ModelPackage) -> dict[str, Array] | None:
     """The input example that was logged with a version, to warm a predictor up with; None where there is none."""
-    return example_columns(folder, _logged(folder), inputs_of(package.model_columns))
+    return example_columns(folder, read(folder), inputs_of(package.model_columns))
 
 
 def empty_columns(package: ModelPackage, rows: int) -> dict[str, Array]:

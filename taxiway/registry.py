@@ -4,22 +4,27 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion as MlflowModelVersion
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.tracking import MlflowClient
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import OperationalError, SADeprecationWarning, SQLAlchemyError
 
-from taxiway.errors import ConfigError, RegistryAway, RegistryError
+from taxiway.errors import ConfigError, RegistryAway, RegistryError, TaxiwayError
 from taxiway.flavors.torch import Precision
+from taxiway.local_copies import local_copies
 from taxiway.mlflow_headers import leave_feast_alone
 from taxiway.package import ModelPackage, load_package
 from taxiway.scoring import Predictor
@@ -33,6 +38,14 @@ _LOGGED_MODEL = re.compile(r"models:/(?P<id>[^/@]+)")
 _AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 _PASSWORD = re.compile(r"//[^/@\s]*@")
 _OF_SQLALCHEMY = re.compile(r"\(Background on this error|\[SQL:")  # the statement, its values, a link
+_PLAIN = re.compile(r"[\w.~-]+", re.ASCII)
+"""A name that needs no quoting in a filter, nor in a URL."""
+_QUOTES_BYTES = 10
+"""Two quotes, a comma and a blank in a URL."""
+_LINE_BYTES = 3_000
+"""Of servers that are in use, gunicorn takes the shortest ones: 4,094."""
+_PAGE = 1_000
+"""Models; MLflow gives no more at once."""
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
@@ -159,19 +172,22 @@ class Registry:
                 raise RegistryError(f"{uri} is not in the registry {self._where}: {_told(error)}") from error
 
     def fetch(self, version: ModelVersion) -> Path:
-        """A folder of this machine with the files of a version.
+        """A folder of this machine with the files of a version. What lies elsewhere is copied; `release` the folder.
 
         Raises:
             RegistryError: they can't be had.
         """
         try:
-            folder = mlflow.artifacts.download_artifacts(
-                artifact_uri=version.uri, tracking_uri=self._settings.tracking_uri
-            )
+            return _fetched(version.uri, self._settings.tracking_uri)
+        except TaxiwayError:
+            raise
         except Exception as error:  # each storage's client raises errors of its own
             kind = RegistryAway if _is_away(error) else RegistryError
             raise kind(f"the artifacts of {version.uri} can't be had: {_told(error)}") from error
-        return Path(folder)
+
+    def release(self, folder: Path) -> None:
+        """Nobody reads a folder of `fetch` any more: if it is a copy, it is removed."""
+        local_copies().drop(folder)
 
     def load(
         self,
@@ -181,18 +197,21 @@ class Registry:
         precision: Precision = "fp32",
         accept_without_signature: bool = False,
     ) -> LoadedModel:
-        """Downloads and loads a version; the arguments are those of `load_package`.
+        """Loads a version; the arguments are those of `load_package`. A copy of its files is there while it is.
 
         Raises:
             RegistryError: its artifacts can't be had.
             PackageError: it can't be used.
         """
-        package, predictor = load_package(
-            self.fetch(version),
-            require_signature=not accept_without_signature,
-            device=device,
-            precision=precision,
-        )
+        folder = self.fetch(version)
+        try:
+            package, predictor = load_package(
+                folder, require_signature=not accept_without_signature, device=device, precision=precision
+            )
+        except BaseException:
+            self.release(folder)
+            raise
+        local_copies().keep_for(predictor, folder)
         return LoadedModel(version, package, predictor)
 
     def register(self, name: str, model_uri: str, run_id: str, tags: dict[str, str]) -> ModelVersion:
@@ -272,9 +291,65 @@ class Registry:
             RegistryError: there is no such model, or no registry.
         """
         with self._asking(f"model {name!r}") as client:
-            found = client.get_registered_model(name)
-        aliases = {str(alias): str(version) for alias, version in found.aliases.items()}
-        return LiveModel(aliases, {str(key): str(value) for key, value in found.tags.items()})
+            return _live(client.get_registered_model(name))
+
+    def live_of(self, names: Iterable[str]) -> dict[str, LiveModel]:
+        """As `live`, of several models at once: a fraction of the work. Those that are not there are left out.
+
+        Raises:
+            RegistryAway: the registry does not answer.
+        """
+        wanted = set(names)
+        odd = {name for name in wanted if not _PLAIN.fullmatch(name)}
+        found = self._one_by_one(odd)
+        for piece in _pieces(wanted - odd):
+            quoted = ", ".join(f"'{name}'" for name in piece)
+            try:
+                with self._asking("the models that are served") as client:
+                    models = client.search_registered_models(f"name IN ({quoted})", max_results=len(piece))
+                found |= {str(model.name): _live(model) for model in models}
+            except RegistryAway:
+                raise
+            except RegistryError:  # not every registry knows IN
+                found |= self._one_by_one(piece)
+        return found
+
+    def _one_by_one(self, names: Iterable[str]) -> dict[str, LiveModel]:
+        found: dict[str, LiveModel] = {}
+        for name in names:
+            try:
+                found[name] = self.live(name)
+            except RegistryAway:
+                raise
+            except RegistryError:
+                continue
+        return found
+
+    def having(self, alias: str, patterns: Iterable[str]) -> dict[str, str]:
+        """Name -> version of the models that have an alias and, nearly, a name with one of the patterns.
+
+        Args:
+            patterns: `*` and `?` stand for any characters. More may be found: registries differ about upper case.
+
+        Raises:
+            RegistryError: it does not answer.
+        """
+        found: dict[str, str] = {}
+        for pattern in patterns:
+            for model in self._named_like(pattern.replace("*", "%").replace("?", "_")):
+                if alias in model.aliases:
+                    found[str(model.name)] = str(model.aliases[alias])
+        return found
+
+    def _named_like(self, like: str) -> Iterator[RegisteredModel]:
+        token: str | None = None
+        while True:
+            with self._asking(f"models with a name like {like!r}") as client:
+                page = client.search_registered_models(f"name LIKE '{like}'", max_results=_PAGE, page_token=token)
+            yield from page
+            token = page.token or None
+            if token is None:
+                return
 
     def write_tag(self, name: str, key: str, value: str) -> None:
         """Sets a tag of a registered model."""
@@ -321,6 +396,14 @@ def model_name(uri: str) -> str:
     return parts_of(uri)[0]
 
 
+def _fetched(uri: str, tracking_uri: str) -> Path:
+    repository: Any = get_artifact_repository(uri, tracking_uri=tracking_uri)
+    if isinstance(repository.repo, LocalArtifactRepository):
+        return Path(repository.download_artifacts(""))
+    with local_copies().making() as folder:
+        return Path(repository.download_artifacts("", str(folder)))
+
+
 def _check_that_it_answers(uri: str) -> None:
     """MLflow itself tries to open a database for a hundred seconds."""
     create_engine(uri, poolclass=NullPool).connect().close()
@@ -350,6 +433,23 @@ def _told(error: Exception) -> str:
 
 def _without_password(text: str) -> str:
     return _PASSWORD.sub("//***@", text)
+
+
+def _live(found: RegisteredModel) -> LiveModel:
+    aliases = {str(alias): str(version) for alias, version in found.aliases.items()}
+    return LiveModel(aliases, {str(key): str(value) for key, value in found.tags.items()})
+
+
+def _pieces(names: Iterable[str]) -> Iterator[list[str]]:
+    """As many names as fit into the line of one HTTP request."""
+    piece: list[str] = []
+    for name in sorted(names):
+        if piece and sum(len(it) + _QUOTES_BYTES for it in [*piece, name]) > _LINE_BYTES:
+            yield piece
+            piece = []
+        piece.append(name)
+    if piece:
+        yield piece
 
 
 def _model_version(found: MlflowModelVersion) -> ModelVersion:

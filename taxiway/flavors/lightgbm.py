@@ -1,5 +1,6 @@
 """LightGBM: boosters and its scikit-learn models."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,19 @@ import numpy as np
 
 from taxiway.flavors.inputs import Inputs
 from taxiway.flavors.library import library
+from taxiway.flavors.sklearn import unpickled
 from taxiway.flavors.verified import Ask, verified
 from taxiway.signature import Array, Columns
 
+_BOOSTER = "lightgbm.basic.Booster"
 
-def load(folder: Path) -> Any:
-    library("lightgbm")
-    model = library("mlflow.lightgbm").load_model(str(folder))
+
+def load(folder: Path, said: Mapping[str, Any]) -> Any:
+    lgb = library("lightgbm")
+    path = folder / said["data"]
+    if said.get("model_class", _BOOSTER) == _BOOSTER:
+        return lgb.Booster(model_file=str(path))
+    model = unpickled(path, said, "cloudpickle")
     if hasattr(model, "set_params"):
         model.set_params(n_jobs=1)
     return model

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from mlflow.models import Model
+
 from taxiway.errors import PackageError, TaxiwayError
 from taxiway.flavors import lightgbm, pyfunc, sklearn, torch, xgboost
 from taxiway.flavors.inputs import Inputs
+from taxiway.flavors.logged import flavor_of
 from taxiway.flavors.verified import Ask
 
 Flavor = Literal["sklearn", "xgboost", "lightgbm", "torch", "pyfunc"]
@@ -40,16 +43,22 @@ def best_flavor(found: Collection[str]) -> Flavor:
     )
 
 
-def load_native(flavor: Flavor, folder: Path, placement: Placement) -> Any:
+def load_native(flavor: Flavor, folder: Path, logged: Model, placement: Placement) -> Any:
     """The model as its own library knows it.
+
+    Args:
+        logged: what the folder's `MLmodel` says.
 
     Raises:
         PackageError: it can't be loaded.
     """
     try:
+        if flavor == "pyfunc":
+            return pyfunc.load(folder)
+        said = flavor_of(logged, _MLFLOW_NAMES[flavor], folder)
         if flavor == "torch":
-            return torch.load(folder, placement.device)
-        return {"sklearn": sklearn, "xgboost": xgboost, "lightgbm": lightgbm, "pyfunc": pyfunc}[flavor].load(folder)
+            return torch.load(folder, said, placement.device)
+        return {"sklearn": sklearn, "xgboost": xgboost, "lightgbm": lightgbm}[flavor].load(folder, said)
     except TaxiwayError:
         raise
     except Exception as error:

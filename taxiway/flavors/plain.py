@@ -45,7 +45,7 @@ def load_plain(folder: Path, logged: Model, placement: Placement, require_signat
     if require_signature and not has_inputs:
         raise PackageError(f"{folder}: {_NO_SIGNATURE}")
     known = read_inputs(logged.signature.inputs) if has_inputs else None
-    model = load_native(flavor, folder, placement)
+    model = load_native(flavor, folder, logged, placement)
     inputs = known or Inputs(_own_names(model, folder), "frame")
     method = logged.flavors.get("python_function", {}).get("predict_fn", "predict")
     ask = ask_of(flavor, model, inputs, method, placement)

@@ -1,27 +1,35 @@
 """scikit-learn: estimators and pipelines, on a matrix instead of a DataFrame where it is the same to them."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow.sklearn
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from taxiway.boosted_trees import without_checks
 from taxiway.flavors.inputs import Inputs
+from taxiway.flavors.library import library
 from taxiway.flavors.verified import Ask, verified
 from taxiway.signature import Columns
 
 
-def load(folder: Path) -> Any:
-    model = mlflow.sklearn.load_model(str(folder))
+def load(folder: Path, said: Mapping[str, Any]) -> Any:
+    model = unpickled(folder / said["pickled_model"], said, "pickle")
     if hasattr(model, "get_params"):
         # The parts of a forest, say, are summed in the order in which threads finish.
         threads = {key: 1 for key, value in model.get_params().items() if key.endswith("n_jobs") and value is not None}
         model.set_params(**threads)
     return model
+
+
+def unpickled(path: Path, said: Mapping[str, Any], form: str) -> Any:
+    """As MLflow loads it, with its checks; `form` is meant where the flavor names none."""
+    return library("mlflow.sklearn")._load_model_from_local_file(
+        str(path), said.get("serialization_format", form), said.get("skops_trusted_types")
+    )
 
 
 def ask(model: Any, inputs: Inputs, method: str) -> Ask:

@@ -1,5 +1,6 @@
 """XGBoost: boosters and its scikit-learn models."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from taxiway.flavors.verified import Ask, verified
 from taxiway.signature import Columns
 
 
-def load(folder: Path) -> Any:
+def load(folder: Path, said: Mapping[str, Any]) -> Any:
     library("xgboost")
-    model = library("mlflow.xgboost").load_model(str(folder))
+    module, _, kind = said.get("model_class", "xgboost.core.Booster").rpartition(".")
+    model = getattr(library(module), kind)()
+    model.load_model(str(folder / said["data"]))
     booster = model.get_booster() if hasattr(model, "get_booster") else model
     booster.set_param({"nthread": 1})
     if booster is not model:

@@ -1,12 +1,16 @@
 """Histograms that are counted in the process and handed to Ray as sums."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
+from math import isfinite
+from operator import add
 
 import numpy as np
-from numpy.typing import NDArray
 from ray.util.metrics import Gauge
 
 Labels = tuple[str, ...]
+_FEW = 12
 
 
 class Buckets:
@@ -22,22 +26,36 @@ class Buckets:
 
     def __init__(self, name: str, description: str, bounds: Sequence[float], labels: Labels) -> None:
         self.name, self.description, self.labels = name, description, labels
-        self._bounds = np.asarray(bounds, np.float64)
-        self._ends = [*(repr(float(bound)) for bound in bounds), "+Inf"]
+        self._bounds = [float(bound) for bound in bounds]
+        self._ends = [*map(repr, self._bounds), "+Inf"]
         self.buckets = Gauge(f"{name}_bucket", description, (*labels, "le"))
         self.sums, self.counts = (Gauge(f"{name}_{what}", description, labels) for what in ("sum", "count"))
-        self._counted: dict[Labels, NDArray[np.int64]] = {}
+        self._counted: dict[Labels, list[int]] = {}
         self._summed: dict[Labels, float] = {}
 
     def add(self, labels: Labels, values: Sequence[float]) -> None:
         """Observations; of one that is not finite nothing but the count is kept."""
+        counted = self._counted.get(labels)
+        if counted is None:
+            counted = self._counted[labels] = [0] * len(self._ends)
+        total = self._few(counted, values) if len(values) <= _FEW else self._many(counted, values)
+        self._summed[labels] = self._summed.get(labels, 0.0) + total
+
+    def _few(self, counted: list[int], values: Sequence[float]) -> float:
+        """Without numpy, of which every call takes as long as several values here."""
+        total = 0.0
+        for value in values:
+            is_finite = isfinite(value)
+            counted[bisect_left(self._bounds, value) if is_finite else -1] += 1
+            total += value if is_finite else 0.0
+        return total
+
+    def _many(self, counted: list[int], values: Sequence[float]) -> float:
         observed = np.asarray(values, np.float64)
         places = np.searchsorted(self._bounds, observed, side="left")
-        found = np.bincount(places, minlength=len(self._ends))
-        before = self._counted.get(labels)
-        self._counted[labels] = found if before is None else before + found
-        total = float(observed[np.isfinite(observed)].sum())
-        self._summed[labels] = self._summed.get(labels, 0.0) + total
+        found = np.bincount(places, minlength=len(self._ends)).tolist()
+        counted[:] = map(add, counted, found)
+        return float(observed[np.isfinite(observed)].sum())
 
     def series(self) -> list[Labels]:
         """The labels that were observed, in the order of their first observation."""
@@ -50,7 +68,7 @@ class Buckets:
     def export(self, labels: Labels) -> None:
         """Tells Ray how one series stands."""
         tags = dict(zip(self.labels, labels, strict=True))
-        cumulative = np.cumsum(self._counted[labels]).tolist()
+        cumulative = list(accumulate(self._counted[labels]))
         for end, count in zip(self._ends, cumulative, strict=True):
             self.buckets.set(count, tags | {"le": end})
         self.sums.set(self._summed[labels], tags)

@@ -15,6 +15,10 @@ from taxiway.telemetry.recent import Recent
 _PIECE_BUCKETS_S = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0]
 _TURNS = 10
 """Of flushes: each hands over a tenth of the gauges and histograms, so that none takes long."""
+_MOST_TURNS = 50
+"""With very many endpoints they take turns for five seconds: Ray exports what it was told every ten."""
+_A_TURN = 30
+"""Histograms of one flush, as long as that leaves no more turns; each is some sixteen calls of 10 us into Ray."""
 NOTES = 200_000
 """Observations between two flushes; more than ever come in a tenth of a second, the oldest are forgotten."""
 Labels = tuple[str, ...]
@@ -35,6 +39,7 @@ class ServingMetrics:
         self._levels: dict[tuple[str, Labels], float] = {}
         self._versions: dict[tuple[str, str], str] = {}
         self._turn = 0
+        self._turns = 1
 
     def request(self, endpoint: str, variant: str, code: str, duration_s: float, protocol: str = "-") -> None:
         self._noted.append(("requests", (endpoint, variant, code, protocol), duration_s))
@@ -136,7 +141,6 @@ class ServingMetrics:
                 self.histograms[name].add(labels, values)
             else:
                 self._count(name, labels, sum(values))
-        self._turn = (self._turn + 1) % _TURNS
         self._hand_over(now)
 
     def _requests(self, labels: Labels, seconds: Sequence[float]) -> None:
@@ -146,14 +150,17 @@ class ServingMetrics:
         self.recent.add((endpoint, variant), code, seconds)
 
     def _hand_over(self, everything: bool) -> None:
-        """A tenth of what stands, or everything. A level that is not told again and again, Ray forgets."""
-        for number, ((name, labels), level) in enumerate(list(self._levels.items())):
-            if everything or number % _TURNS == self._turn:
-                self._set(name, labels, level)
+        """A part of what stands, or everything. A level that is not told again and again, Ray forgets."""
+        levels = list(self._levels.items())
         series = [(buckets, labels) for buckets in self.histograms.values() for labels in buckets.series()]
-        for number, (buckets, labels) in enumerate(series):
-            if everything or number % _TURNS == self._turn:
-                buckets.export(labels)
+        self._turn += 1
+        if self._turn >= self._turns:
+            self._turn, self._turns = 0, turns(len(series))
+        first, step = (0, 1) if everything else (self._turn, self._turns)
+        for (name, labels), level in levels[first::step]:
+            self._set(name, labels, level)
+        for buckets, labels in series[first::step]:
+            buckets.export(labels)
 
     def _count(self, name: str, labels: Labels, amount: float) -> None:
         counter = self.counters[name]
@@ -165,11 +172,20 @@ class ServingMetrics:
         gauge.set(level, dict(zip(gauge._tag_keys, labels, strict=True)))
 
 
+def turns(histograms: int) -> int:
+    """Of how many flushes each hands over its part."""
+    return min(max(_TURNS, -(-histograms // _A_TURN)), _MOST_TURNS)
+
+
 class CostMetrics:
     """What a replica of a dedicated variant counts; labels as in taxiway/telemetry/serving.py."""
 
     def __init__(self) -> None:
-        self.counters = serving.costs()
+        self.counters, self.gauges = serving.costs(), serving.memory()
+
+    def holds(self, memory_bytes: int, gpu_bytes: int) -> None:
+        self.gauges["memory"].set(memory_bytes)
+        self.gauges["gpu_memory"].set(gpu_bytes)
 
     def used(self, endpoint: str, variant: str, cpu_s: float, gpu_s: float, cost: float) -> None:
         for name, amount in (("cpu", cpu_s), ("gpu", gpu_s), ("cost", cost)):

@@ -73,7 +73,17 @@ class Backend:
     def endpoint(self, name: str) -> Any:
         return SimpleNamespace(label=name)
 
-    def interface(self, name: str, version: str | None) -> ModelInterface:
+    async def is_ready(self, name: str, version: str | None) -> bool:
+        try:
+            self.known(name, version)
+        except (NotFound, Unavailable):
+            return False
+        return not self.draining
+
+    async def interface(self, name: str, version: str | None) -> ModelInterface:
+        return self.known(name, version)
+
+    def known(self, name: str, version: str | None) -> ModelInterface:
         if self.missing is not None:
             raise Unavailable(self.missing)
         if name != "flights" or version not in (None, "7"):
@@ -82,7 +92,7 @@ class Backend:
         return ModelInterface(name, "7", "sklearn", inputs, OUTPUTS, max_rows=5_000)
 
     async def infer(self, name: str, version: str | None, decode: Decode, caller: Caller) -> InferResponse:
-        request = decode(self.interface(name, version))
+        request = decode(self.known(name, version))
         self.callers.append(caller)
         self.requests.append(request)
         if self.hold is not None:
@@ -93,7 +103,7 @@ class Backend:
                 raise
         if self.fail is not None:
             raise self.fail
-        columns = join([request.columns], self.interface(name, version).inputs)
+        columns = join([request.columns], self.known(name, version).inputs)
         delay = (columns["distance"] * 2 + columns["hour"]).astype(np.float32)
         label = np.array([carrier.upper() for carrier in columns["carrier"]], np.object_)
         outputs = {"delay": delay, "label": label}

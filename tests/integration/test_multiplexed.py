@@ -1,8 +1,11 @@
 """Many registered models behind one entry of the serve file: what clients see."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import mlflow
@@ -10,7 +13,11 @@ import pytest
 import tritonclient.grpc
 
 from serve.ingress import Ingress
-from serve.settings import ListenerSettings, MultiplexedSettings, ServeSettings
+from serve.settings import AdminSettings, ListenerSettings, MultiplexedSettings, ServeSettings
+from taxiway.predictions.labels import read_labels
+from taxiway.predictions.reader import read
+from taxiway.predictions.settings import PredictionLogSettings
+from taxiway.predictions.storage import Storage
 from taxiway.registry import ModelVersion, Registry
 from tests.integration.test_ingress import DATATYPES, question
 from tests.integration.test_variants import eventually
@@ -19,6 +26,7 @@ from tests.tiny_model import parcels, register, registry_settings
 
 STORES = ("store-1", "store-2")
 KEPT = 1
+TOKEN = "a-token-of-the-tests"
 ROW = parcels(1, seed=4)
 
 
@@ -54,8 +62,16 @@ def ports() -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def ingress(folder: Path, ports: tuple[int, int]) -> Iterator[Ingress]:
+def location(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("predictions"))
+
+
+@pytest.fixture(scope="module")
+def ingress(folder: Path, ports: tuple[int, int], location: str) -> Iterator[Ingress]:
     settings = ServeSettings(
+        predictions=PredictionLogSettings(location=location, flush_s=0.1),
+        status_page=True,
+        admin=AdminSettings(token=TOKEN),
         multiplexed=(
             MultiplexedSettings(name="stores", models=("store-*",), kept=KEPT, follow_s=0.2),
             MultiplexedSettings(name="hurried", models=("hurried-1",), timeout_s=0.02),
@@ -121,6 +137,92 @@ def test_what_is_not_there_is_not_found(client: httpx.Client, name: str) -> None
     assert ask(client, "stores", serve_multiplexed_model_id=name).status_code == 404
 
 
+def facts(client: httpx.Client) -> Any:
+    return client.get("/-/status").json()["multiplexed"]["stores"]
+
+
+def test_whether_a_model_is_ready_is_told_without_loading_it(client: httpx.Client) -> None:
+    value(ask(client, "store-1"))
+    before = facts(client)
+    for name in STORES:
+        assert client.get(f"/v2/models/{name}/ready").json() == {"name": name, "ready": True}
+        ready = client.get("/v2/models/stores/ready", headers={"serve_multiplexed_model_id": name})
+        assert ready.json() == {"name": name, "ready": True}
+    assert client.get("/v2/models/store-98/ready").status_code == 404
+    assert client.post("/v2/models/store-1/ready").status_code == 405
+    assert facts(client) == before
+    assert list(before["loaded"]) == ["store-1"]
+
+
+def test_the_status_tells_what_is_in_memory_and_how_often_it_was_asked_for(client: httpx.Client) -> None:
+    value(ask(client, "store-1"))
+    before = facts(client)
+    for name in ("store-1", "store-2", "store-2", "store-97"):
+        ask(client, name)
+    after = facts(client)
+    counts = {name: after["counts"][name] - before["counts"][name] for name in after["counts"]}
+    current = counts.pop("current")
+    assert counts == {"hits": 2, "misses": 2, "evictions": 1, "loaded": 1, "unknown": 1, "failed": 0}
+    assert current <= 2, "an older look at the registry may have ended meanwhile"
+    assert list(after["loaded"]) == ["store-2"]
+    assert (after["patterns"], after["alias"], after["most"]) == (["store-*"], "champion", KEPT)
+    assert "store-97" in after["errors"]
+    admin = client.get("/admin/status", headers={"authorization": f"Bearer {TOKEN}"}).json()
+    assert admin["multiplexed"]["stores"]["loaded"] == after["loaded"]
+    (stores, _) = client.get("/status.json").json()["multiplexed"]
+    assert stores["facts"]["loaded"] == after["loaded"]
+    assert stores["counted"]["requests"] > 0
+    page = client.get("/status").text
+    assert "store-2" in page
+    assert "1 of 1" in page
+
+
+def test_the_index_has_every_model_and_says_which_are_in_memory(client: httpx.Client) -> None:
+    value(ask(client, "store-1"))
+    found = {it["name"]: it["state"] for it in client.post("/v2/repository/index").json()}
+    assert found == {"store-1": "READY", "store-2": "UNAVAILABLE", "hurried-1": found["hurried-1"]}
+    ready = client.post("/v2/repository/index", json={"ready": True}).json()
+    assert "store-1" in {it["name"] for it in ready}
+    assert {it["state"] for it in ready} == {"READY"}
+
+
+def test_the_documents_are_about_the_models_in_memory(client: httpx.Client) -> None:
+    value(ask(client, "store-2"))
+    paths = client.get("/openapi.json").json()["paths"]
+    assert "/v2/models/store-2/infer" in paths
+    assert "/v2/models/store-1/infer" not in paths
+    assert "store-2" in client.get("/docs").text
+
+
+@pytest.mark.parametrize("path", ["store-1", "stores"])
+def test_what_proved_true_is_taken_for_a_model_that_is_not_in_memory(
+    client: httpx.Client, location: str, path: str
+) -> None:
+    asked = ask(client, "store-1").headers["taxiway-prediction-id"]
+    value(ask(client, "store-2"))
+    answer = client.post(f"/v2/models/{path}/feedback", json={"prediction_id": asked, "label": True})
+    assert (answer.status_code, answer.json()) == (200, {"accepted": 1})
+    assert list(facts(client)["loaded"]) == ["store-2"]
+    began = datetime.now(UTC) - timedelta(minutes=5)
+    labels = read_labels(Storage(location), began, datetime.now(UTC) + timedelta(minutes=5))
+    assert UUID(asked).bytes in labels["prediction_id"].to_pylist()
+    assert client.post("/v2/models/shop-1/feedback", json={"prediction_id": asked, "label": 1}).status_code == 404
+
+
+def test_the_prediction_log_names_the_model_and_its_version(client: httpx.Client, location: str) -> None:
+    answers = {name: ask(client, name) for name in STORES}
+    began = datetime.now(UTC) - timedelta(minutes=5)
+
+    def logged(name: str) -> dict[str, str]:
+        rows = read(location, name, began, began + timedelta(hours=1), ["prediction_id", "version"]).to_pylist()
+        return {str(row["prediction_id"]): row["version"] for row in rows}
+
+    for name, answer in answers.items():
+        asked, version = answer.headers["taxiway-prediction-id"], answer.headers["taxiway-model-version"]
+        eventually(partial(lambda name, asked: asked in logged(name), name, asked))
+        assert logged(name)[asked] == version
+
+
 def test_over_grpc_a_model_is_loaded_when_it_is_asked_for(
     ingress: Ingress, ports: tuple[int, int], expected: dict[str, float]
 ) -> None:
@@ -131,10 +233,16 @@ def test_over_grpc_a_model_is_loaded_when_it_is_asked_for(
             tensor.set_data_from_numpy(ROW[name])
             tensors.append(tensor)
         for name in (*STORES, *STORES):
+            assert client.is_model_ready(name)
+            metadata = client.get_model_metadata(name)
+            assert (metadata.name, list(metadata.versions)) == (name, ["1"])
             answer = client.infer(name, tensors)
             assert answer.get_response().model_name == name
         with pytest.raises(tritonclient.grpc.InferenceServerException, match="no such model"):
             client.infer("store-99", tensors)
+        assert not client.is_model_ready("store-99")
+        with pytest.raises(tritonclient.grpc.InferenceServerException, match="no such model"):
+            client.get_model_metadata("shop-1")
 
 
 def test_a_moved_alias_is_seen_and_the_old_version_answers_until_then(

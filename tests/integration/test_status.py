@@ -152,7 +152,7 @@ class Still:
 
     def status(self, told: Mapping[str, Told]) -> Status:
         self.told.append(told)
-        return Status("a", "1", True, None, 0, 0.0, 0, 1.0, 1.0, (), ())
+        return Status("a", "1", True, None, 0, 0.0, 0, 1.0, 1.0, (), (), ())
 
 
 def test_a_registry_that_hangs_is_asked_once_and_keeps_no_page_waiting_for_ever() -> None:

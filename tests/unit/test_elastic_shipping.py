@@ -263,15 +263,23 @@ def test_the_command_ships_and_says_so(
     assert main([*where, "--url", "nowhere"]) == 2
 
 
-def test_filebeat_reads_the_files_of_the_spool_and_keeps_their_ids(tmp_path: Path) -> None:
-    Spool(tmp_path).send([Document(INDEX, "a", b'{"x":1}')])
+def test_filebeat_reads_the_files_of_the_spool_and_keeps_their_ids_and_times(tmp_path: Path) -> None:
+    body = b'{"@timestamp":"2026-01-01T00:00:00Z","prediction_id":"p"}'
+    Spool(tmp_path).send([Document(INDEX, "a", body)])
     (written,) = tmp_path.iterdir()
     settings = yaml.safe_load((HERE / "elastic/filebeat.yml").read_text())
     spool = next(it for it in settings["filebeat.inputs"] if it["id"] == "taxiway-predictions")
     assert written.match(Path(spool["paths"][0]).name)
-    (parser,) = spool["parsers"]
+    of_spool = next(it["then"] for it in settings["processors"] if "if" in it)
+    decoding = next(it["decode_json_fields"] for it in of_spool if "decode_json_fields" in it)
     line = json.loads(written.read_text())
-    assert line[parser["ndjson"]["document_id"]] == "a"
-    to = {it["when.equals"]["taxiway_index"]: it["index"] for it in settings["output.elasticsearch"]["indices"]}
-    assert to["predictions"] == "%{[index]}"
+    assert line[decoding["document_id"]] == "a"
+    assert decoding["overwrite_keys"]  # else @timestamp is when the line was read
+    (to,) = settings["output.elasticsearch"]["indices"]
+    assert to["index"] == "%{[index]}"
+    assert {"has_fields": ["prediction_id"]} in to["when"]["and"]
     assert line["index"] == INDEX
+
+
+def test_logstash_finds_the_id_where_filebeat_puts_it() -> None:
+    assert 'document_id => "%{[@metadata][_id]}"' in (HERE / "elastic/logstash.conf").read_text()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.feedback import MOST_LABELS, feedback_routes, labels_of
+from serve.feedback import MOST_LABELS, feedback, labels_of
 from serve.http_protocol import HttpRequest
 from taxiway.errors import InvalidInput, MalformedRequest, PayloadTooLarge, Unavailable
 from taxiway.predictions.truth_log import GroundTruthLog
@@ -107,7 +107,7 @@ def test_no_json_does_anything_else_than_be_taken_or_be_refused(body: Any) -> No
 
 def test_the_code_of_a_request_that_is_refused_is_told(tmp_path: Path) -> None:
     log, refused = GroundTruthLog(str(tmp_path)), list[str]()
-    handler = feedback_routes(["delay"], log, refused.append)["/v2/models/delay/feedback"].handler
+    handler = feedback(log, refused.append)
     path = "/v2/models/delay/feedback"
     bodies = [b"{", b'{"prediction_id": "x", "label": 1}', json.dumps({"prediction_id": an_id(), "label": 1}).encode()]
     for body in bodies[:2]:

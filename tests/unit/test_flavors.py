@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import ModelSignature, infer_signature
+from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types import ColSpec, DataType, Schema
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
@@ -20,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 from taxiway.errors import PackageError
 from taxiway.flavors import sklearn as sklearn_flavor
 from taxiway.flavors.inputs import inputs_of
+from taxiway.flavors.logged import flavor_of, read
 from taxiway.package import ModelPackage, empty_columns, load_example, load_package
 from taxiway.registry import Registry
 from taxiway.scoring import Predictor, score
@@ -341,7 +342,7 @@ def test_forests_are_asked_with_one_thread() -> None:
     matrix = houses(200).fillna(0.0).to_numpy(np.float64)
     forest = RandomForestRegressor(n_estimators=5, n_jobs=-1).fit(matrix, matrix[:, 0])
     folder = logged(make_pipeline(forest), signature=infer_signature(matrix, forest.predict(matrix)))
-    loaded = sklearn_flavor.load(folder)
+    loaded = sklearn_flavor.load(folder, read(folder).flavors["sklearn"])
     assert loaded.steps[-1][1].n_jobs == 1
     np.testing.assert_allclose(loaded.predict(matrix), forest.predict(matrix), rtol=1e-12)
 
@@ -370,6 +371,52 @@ def test_a_registered_plain_model_is_loaded_by_the_registry(registry: Path) -> N
     version, plain = register(registry, "sklearn_words")
     loaded = Registry(registry_settings(registry)).load(version)
     assert set(loaded.predictor.predict(plain.columns)["output"]) == {"dear", "cheap"}
+
+
+NATIVE = [kind for kind in EVERY_KIND if not kind.startswith("pyfunc")]
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_what_a_model_says_of_itself_is_read_as_mlflow_reads_it(pairs: dict[str, Pair], kind: str) -> None:
+    folder = downloaded(pairs[kind].plain.uri)
+    assert read(folder).to_dict() == Model.load(str(folder)).to_dict()
+
+
+@pytest.mark.parametrize("kind", NATIVE)
+def test_it_is_read_once(pairs: dict[str, Pair], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = downloaded(pairs[kind].plain.uri)
+
+    def again(*_: Any) -> Any:
+        raise AssertionError("MLflow reads MLmodel once more")
+
+    monkeypatch.setattr(Model, "load", again)
+    _, predictor = load_package(folder)
+    for found, expected in zip(
+        predictor.predict(pairs[kind].plain.columns).values(),
+        pairs[kind].predictor.predict(pairs[kind].plain.columns).values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["sklearn_classifier", "lightgbm_classifier"])
+def test_mlflow_s_switch_against_pickled_models_holds(
+    pairs: dict[str, Pair], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = downloaded(pairs[kind].plain.uri)
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    with pytest.raises(PackageError, match="can't be loaded: MlflowException: Deserializing"):
+        load_package(folder)
+
+
+def test_code_that_was_logged_with_a_model_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    logged = Model(flavors={"sklearn": {"code": "code"}})
+    for _ in range(2):
+        flavor_of(logged, "sklearn", tmp_path)
+    assert sys.path.count(str(tmp_path / "code")) == 1
+    with pytest.raises(PackageError, match='does not have the "xgboost" flavor'):
+        flavor_of(logged, "xgboost", tmp_path)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:

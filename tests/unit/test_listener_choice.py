@@ -33,8 +33,8 @@ def test_another_listener_is_refused_in_one_sentence(listener: object, complaint
     assert ";" not in str(caught.value).replace("; known here", "")
 
 
-def test_a_leaving_replica_behind_serve_has_time_for_its_longest_request() -> None:
-    assert settings({"drain_s": 3.0}).drain_s == 3.0
+def test_a_leaving_replica_has_time_for_its_clients_to_leave_and_for_its_longest_request() -> None:
+    assert settings({"drain_s": 3.0}, limits={"timeout_s": 7.0}).drain_s == 10.0
     assert settings("serve", limits={"timeout_s": 7.0}).drain_s == 7.0
     longer = settings("serve", endpoints=[ENDPOINT | {"timeout_s": 60.0}], limits={"timeout_s": 7.0})
     assert longer.drain_s == 60.0

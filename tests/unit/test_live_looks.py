@@ -20,14 +20,14 @@ class SlowRegistry:
         self.looks = 0
         self.asked, self.told = threading.Event(), threading.Event()
 
-    def live(self, _: str) -> LiveModel:
+    def live_of(self, names: set[str]) -> dict[str, LiveModel]:
         self.asked.set()
         end = time.thread_time() + self._cpu_s
         while time.thread_time() < end:
             pass
         self.looks += 1
         self.told.set()
-        return LiveModel({}, {})
+        return {name: LiveModel({}, {}) for name in names}
 
 
 def following(cpu_s: float, poll_s: float) -> tuple[Live, SlowRegistry]:

@@ -4,13 +4,14 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.model_cache import RETRY_S, CacheRules, ModelCache
+from serve.model_cache import RETRY_S, CacheCounts, CacheRules, ModelCache
 from taxiway.errors import NotFound, Overloaded, TaxiwayError, Unavailable
 
 
@@ -97,6 +98,51 @@ def test_the_model_that_was_asked_for_longest_ago_makes_room() -> None:
         assert it.cache.names == ["a", "c"]
         assert (it.watch.evictions, it.watch.models) == (1, 2)
         assert it.registry.loads == {"a": 1, "b": 1, "c": 1}
+
+    run(test)
+
+
+def test_what_became_of_requests_and_loads_is_counted() -> None:
+    async def test() -> None:
+        it = Running(kept=1)
+        for name in ("a", "a", "b", "nobody", "broken", "a"):
+            with suppress(TaxiwayError):
+                await it.ask(name)
+        assert it.cache.counts == CacheCounts(hits=1, misses=5, evictions=2, loaded=3, unknown=1, failed=1)
+        with pytest.raises(NotFound):
+            await it.ask("nobody")
+        assert it.cache.counts.misses == 5, "it was refused without a load"
+
+    run(test)
+
+
+def test_who_only_looks_does_not_keep_a_model_longer() -> None:
+    async def test() -> None:
+        it = Running(kept=2)
+        for name in ("a", "b"):
+            await it.ask(name)
+        assert it.cache.peek("a") == "a@1"
+        assert it.cache.peek("c") is None
+        await it.ask("c")
+        assert it.cache.names == ["b", "c"]
+        assert it.cache.counts.hits == 0
+
+    run(test)
+
+
+def test_why_a_model_could_not_be_loaded_is_remembered_for_a_while_and_nothing_of_the_model() -> None:
+    async def test() -> None:
+        it = Running()
+        for name in ("nobody", "broken"):
+            with suppress(TaxiwayError):
+                await it.ask(name)
+        assert list(it.cache.refusals()) == ["broken", "nobody"]
+        error = it.cache.refusal("broken")
+        assert error is not None
+        assert isinstance(error.__cause__, ZeroDivisionError)
+        assert error.__cause__.__traceback__ is None
+        it.clock = RETRY_S + 0.1
+        assert it.cache.refusals() == {}
 
     run(test)
 

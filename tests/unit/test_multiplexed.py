@@ -119,4 +119,5 @@ def test_a_replica_behind_serve_has_time_for_the_longest_request_of_a_multiplexe
 
 
 def test_a_lame_duck_has_time_before_it_drains() -> None:
-    assert parsed(endpoints=[ENDPOINT], listener={"lame_duck_s": 8.0, "drain_s": 3.0}).drain_s == 11.0
+    listener = {"lame_duck_s": 8.0, "drain_s": 3.0}
+    assert parsed(endpoints=[ENDPOINT], listener=listener, limits={"timeout_s": 20.0}).drain_s == 31.0

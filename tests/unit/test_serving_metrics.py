@@ -12,6 +12,7 @@ from taxiway.telemetry.metrics import NOTES, ServingMetrics
 from tests.heard import Heard, listening
 
 BOUNDS = (0.001, 0.01, 0.1, 1.0)
+FLUSHES_OF_FIVE_SECONDS = 50
 CHAMPION = {"endpoint": "delay", "variant": "champion"}
 
 
@@ -39,7 +40,7 @@ def exported(buckets: Buckets) -> tuple[dict[str, float], float, float]:
     return found, buckets.sums.last(k="x"), buckets.counts.last(k="x")
 
 
-VALUES = st.lists(st.floats(0, 2) | st.sampled_from(BOUNDS), min_size=1, max_size=8)
+VALUES = st.lists(st.floats(0, 2) | st.sampled_from(BOUNDS), min_size=1, max_size=40)
 
 
 @settings(max_examples=30)
@@ -76,6 +77,22 @@ def test_levels_are_told_again_within_ten_flushes() -> None:
     assert list(heard["taxiway_queue_rows"].levels.values()) == [[7, 7]]
     assert len(heard["taxiway_feature_view_stale"].levels[(("view", "airports"),)]) == 2
     assert heard["taxiway_feature_view_age_seconds"].levels == {}
+
+
+def test_with_very_many_endpoints_a_flush_hands_over_little_and_five_seconds_are_enough_for_all() -> None:
+    metrics = ServingMetrics()
+    for number in range(300):
+        for phase in ("queue", "score", "encode"):
+            metrics.phase(f"store-{number}", "model", phase, 0.001)
+    metrics.flush(now=True)
+    told = listening(metrics)["taxiway_phase_duration_seconds_count"].levels
+    most = 0
+    for _ in range(2 * FLUSHES_OF_FIVE_SECONDS):
+        before = sum(map(len, told.values()))
+        metrics.flush()
+        most = max(most, sum(map(len, told.values())) - before)
+    assert len(told) == 900
+    assert most <= 31
 
 
 def test_of_a_version_that_was_replaced_one_last_zero_is_told() -> None:
