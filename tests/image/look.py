@@ -18,6 +18,7 @@ def main() -> None:
     modules = [it for it in SITE.glob("ray/**/*.py") if "rllib" not in it.parts]
     seen = {
         "user": os.getuid(),
+        "revision": os.environ["TAXIWAY_REVISION"],
         "capabilities": re.findall(r"CapEff:\s*(\w+)", Path("/proc/self/status").read_text())[0],
         "builders": [it for it in ("cc", "uv", "pytest", "mypy", "ruff", "cyclonedx-py") if shutil.which(it)],
         "pip": (SITE / "pip").exists(),

@@ -61,11 +61,12 @@ def test_the_bill_of_materials_names_what_is_installed(inside: dict[str, Any]) -
     assert sorted(it.lower() for it in [*inside["bill"], taxiway]) == sorted(it.lower() for it in inside["installed"])
 
 
-def test_it_says_what_it_is(image: str) -> None:
+def test_it_says_what_it_is(image: str, inside: dict[str, Any]) -> None:
     labels = json.loads(podman("image", "inspect", "--format", "{{json .Labels}}", image))
     of_oci = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
     assert of_oci["licenses"] == "Apache-2.0"
     assert {"version", "revision", "created", "source", "title"} <= set(of_oci)
+    assert inside["revision"] == of_oci["revision"]  # a registered model says of which revision it is
 
 
 def test_it_is_small(image: str, record_property: Any) -> None:

@@ -114,3 +114,25 @@ def test_a_second_plan_of_network_and_buckets_changes_nothing(aws: dict[str, str
     """Of others moto forgets attributes, such as how the cluster was begun."""
     kept = [address for address in MADE if address.startswith(("aws_route", "aws_s3", "aws_vpc", "aws_ecr", "aws_kms"))]
     run("terraform", "plan", "-detailed-exitcode", "-input=false", "-no-color", *targets(kept), cwd=applied, env=aws)
+
+
+def test_a_destroy_stops_at_what_is_protected_and_leaves_a_snapshot_when_it_may_go_on(
+    aws: dict[str, str], applied: Path
+) -> None:
+    s3, rds, bucket = client(aws, "s3"), client(aws, "rds"), f"{NAME}-artifacts-123456789012"
+    s3.delete_bucket_policy(Bucket=bucket)  # it asks for TLS, which moto has not
+    for body in (b"first", b"second"):
+        s3.put_object(Bucket=bucket, Key="model", Body=body)
+    kept = targets(["aws_db_instance.mlflow", "aws_s3_bucket.this"])
+    quietly = ("-auto-approve", "-input=false", "-no-color", "-refresh=false", *kept)
+    with pytest.raises(AssertionError, match="disable deletion protection"):
+        run("terraform", "destroy", *quietly, cwd=applied, env=aws)
+    assert len(s3.list_object_versions(Bucket=bucket)["Versions"]) == 2
+
+    lifted = VARIABLES | {"database": {"delete_protected": False}, "storage": {"force_destroy": True}}
+    (applied / "terraform.tfvars.json").write_text(json.dumps(lifted))
+    run("terraform", "apply", *quietly, cwd=applied, env=aws)
+    run("terraform", "destroy", *quietly, cwd=applied, env=aws)
+    assert s3.list_buckets()["Buckets"] == []
+    assert rds.describe_db_instances()["DBInstances"] == []
+    assert [it["DBSnapshotIdentifier"] for it in rds.describe_db_snapshots()["DBSnapshots"]] == [f"{NAME}-mlflow-last"]

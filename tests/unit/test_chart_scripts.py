@@ -36,7 +36,30 @@ def test_a_pod_that_stops_tells_ray_and_waits_for_its_replicas(tmp_path: Path) -
     assert running.wait(10) == 0
     asked = (tmp_path / "asked").read_text()
     assert "drain-node --reason DRAIN_NODE_REASON_PREEMPTION" in asked
-    assert "--deadline-remaining-seconds 60" in asked
+    assert "deadline" not in asked  # before one, Serve stops replicas that have no successor yet
+
+
+def test_replicas_without_a_successor_are_told_to_go_before_the_time_is_over(tmp_path: Path) -> None:
+    running, replica = drain(tmp_path, 32, "exit 0")
+    asked = tmp_path / "asked"
+    deadline = time.monotonic() + 20
+    while not asked.exists() or "deadline" not in asked.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    first, second = asked.read_text().splitlines()
+    assert "deadline" not in first
+    assert second.split()[-2] == "--deadline-remaining-seconds"
+    assert 25 < int(second.split()[-1]) <= 30
+    replica.write_text("ray::IDLE")
+    assert running.wait(10) == 0
+
+
+def test_a_short_notice_is_told_at_once(tmp_path: Path) -> None:
+    running, replica = drain(tmp_path, 15, "exit 0")
+    replica.write_text("ray::IDLE")
+    assert running.wait(10) == 0
+    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    assert int(asked.split()[-1]) in (14, 15)
 
 
 def test_a_pod_waits_no_longer_than_it_may(tmp_path: Path) -> None:

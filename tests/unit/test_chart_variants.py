@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import kubernetes
-from tests.helm import CHART, helm, manifests, notes, pods, ray_jobs
+from tests.helm import CHART, EXAMPLES, helm, manifests, notes, one, pods, ray_jobs
 from tests.kuberay import broken_rules, schema_errors
 
 OTHER_VALUES = [
@@ -42,6 +42,29 @@ def test_pods_take_priority_classes_that_are_there() -> None:
     assert not [it for it in found if it["kind"] == "PriorityClass"]
     names = {pod["spec"].get("priorityClassName") for pod in pods([it for it in found if it["kind"] == "RayService"])}
     assert names == {"high"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_nothing_of_a_release_holds_up_an_uninstall_or_is_kept_by_it(example: str) -> None:
+    for it in manifests(example):
+        annotations = it["metadata"].get("annotations", {})
+        assert annotations.get("helm.sh/hook", "test") == "test"
+        assert "helm.sh/resource-policy" not in annotations
+        assert "finalizers" not in it["metadata"]
+
+
+@pytest.mark.parametrize(("example", "notice_s", "for_pods_s"), [("eks", 120, 110), ("gke", 30, 15)])
+def test_a_pod_on_a_spot_node_drains_within_the_notice_of_its_cloud(
+    example: str, notice_s: int, for_pods_s: int
+) -> None:
+    cluster = one(manifests(example), "RayService")["spec"]["rayClusterConfig"]
+    spot = [it for it in cluster["workerGroupSpecs"] if it["labels"]["ray.io/market-type"] == "spot"]
+    assert spot
+    for group in spot:
+        pod = group["template"]["spec"]
+        drain = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert int(drain[-1]) <= for_pods_s
+        assert int(drain[-1]) < pod["terminationGracePeriodSeconds"] <= notice_s
 
 
 def test_the_notes_tell_the_next_commands(tmp_path: Path) -> None:

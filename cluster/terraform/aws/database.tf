@@ -86,7 +86,7 @@ resource "aws_db_instance" "mlflow" {
   copy_tags_to_snapshot      = true
   auto_minor_version_upgrade = true
   deletion_protection        = var.database.delete_protected
-  skip_final_snapshot        = !var.database.delete_protected
+  skip_final_snapshot        = !var.database.final_snapshot
   final_snapshot_identifier  = "${var.name}-mlflow-last"
 
   performance_insights_enabled    = true

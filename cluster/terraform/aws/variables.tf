@@ -147,6 +147,7 @@ variable "database" {
     multi_az         = optional(bool, true)
     backup_days      = optional(number, 14)
     delete_protected = optional(bool, true)
+    final_snapshot   = optional(bool, true) # of a database that is destroyed; its automatic backups go with it
   })
   default = {}
 

@@ -58,6 +58,10 @@ run "defaults" {
     error_message = "The database is open, plain or easily deleted."
   }
   assert {
+    condition     = alltrue([for it in values(aws_s3_bucket.this) : !it.force_destroy]) && !aws_ecr_repository.this.force_delete
+    error_message = "A destroy would empty buckets or throw images away."
+  }
+  assert {
     condition     = tobool(aws_elasticache_replication_group.this[0].at_rest_encryption_enabled) && aws_elasticache_replication_group.this[0].transit_encryption_enabled
     error_message = "The cache is not encrypted."
   }
@@ -124,5 +128,18 @@ run "what_can_be_asked_for" {
   assert {
     condition     = alltrue([for it in aws_launch_template.pool["spot"].tag_specifications : it.tags["Project"] == "taxiway-test"])
     error_message = "Nodes or their disks are not counted by the budget."
+  }
+}
+
+run "a_destroy_that_is_allowed_leaves_a_snapshot" {
+  command = plan
+
+  variables {
+    database = { delete_protected = false }
+  }
+
+  assert {
+    condition     = !aws_db_instance.mlflow[0].deletion_protection && !aws_db_instance.mlflow[0].skip_final_snapshot
+    error_message = "Who lifts the protection to destroy would lose the registry."
   }
 }
