@@ -30,7 +30,10 @@ class ListenerSettings(Settings):
         "closes the port: what a load balancer needs to notice",
     )
     drain_s: float = Field(
-        default=10.0, ge=0, description="how long a replica that takes no new connections waits for the open ones"
+        default=10.0,
+        ge=0,
+        description="for clients to leave a replica that takes no new connections; requests that are being answered "
+        "then still have their timeout",
     )
     connections: int = Field(default=4_096, ge=1, description="open connections of one replica")
     idle_s: float = Field(default=75.0, gt=0, description="a connection without a request is closed after it")
