@@ -224,11 +224,11 @@ class Live:
     def _note(self, endpoint: Endpoint, variant: Variant, versions: Versions, error: Exception) -> None:
         self._failed[endpoint.name, variant.name] = _Failed(versions, time.monotonic())
         variant.error = f"{type(error).__name__}: {error}"
-        self._load_failed(endpoint.name, variant.name)
         rollout = endpoint.settings.rollout
         if rollout is not None and variant.name == rollout.challenger and not versions:
             _log.info("%s has no challenger now: %s", endpoint.name, error)
             return
+        self._load_failed(endpoint.name, variant.name)
         _log.error("%s/%s can't be loaded, what was there stays", endpoint.name, variant.name, exc_info=error)
 
 

@@ -36,8 +36,8 @@ def whole(spans: Sequence[Seen], job: Ended, name: str) -> Seen:
 def test_a_drift_alarm_sets_off_a_retraining_that_answers_it(observed: Observed, jobs: Jobs) -> None:
     done = jobs.retraining
     assert done.status == 0, done.err
-    (due,) = [line for line in done.out.splitlines() if line.startswith("due: ")]
-    assert due.startswith(f"due: alarm of {BOX}: drift of champion version 1 in 2 windows: ")
+    (due,) = [line for line in done.out.splitlines() if line.startswith("retrain: due: ")]
+    assert due.startswith(f"retrain: due: alarm of {BOX}: drift of champion version 1 in 2 windows: ")
     assert "inputs/size (PSI" in due
     registry = Registry(registry_settings(observed.folder))
     described = registry.describe(registry.resolve(f"models:/{BOX}/2"))
