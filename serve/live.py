@@ -91,13 +91,14 @@ class Live:
         models = self._read()
         for endpoint in self._endpoints:
             for settings, variant in _variants(endpoint):
+                versions: Versions = {}
                 try:
                     versions = resolved(settings, _resolver(self._registry, models))
                     variant.slot = self._load(endpoint, settings, versions)
                 except TaxiwayError as error:
                     if variant is endpoint.baseline_variant:
                         raise
-                    self._note(endpoint, variant, {}, error)
+                    self._note(endpoint, variant, versions, error)
         self._apply(models, _now)
 
     def follow(self, on_loop: OnLoop) -> None:

@@ -27,6 +27,7 @@ TOKEN = "a-token-for-the-tests"
 FAR = {"model": f"models:/{TALKING}/1", "placement": "dedicated"}
 DRIFT = {"window": {"rows": 500, "max_s": None, "min_rows": 500}}
 """Of all other keys the defaults: an alarm after two windows with drift."""
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ def _ask(url: str, stop: threading.Event) -> None:
 
 
 def _ask_and_tell(client: httpx.Client, endpoint: str, seed: int) -> None:
-    columns = parcels(1, seed)
-    answer = client.post(f"/{endpoint}/infer", json=question(columns)).raise_for_status()
-    label = {"prediction_id": answer.headers["taxiway-prediction-id"], "label": int(truth(columns)[0])}
-    client.post(f"/{endpoint}/feedback", json={"labels": [label]}).raise_for_status()
+    """Some requests of one row, and what proved true of all of them: that is durable when it is acknowledged."""
+    told = []
+    columns = parcels(_AT_ONCE, seed)
+    for row, label in enumerate(truth(columns)):
+        one = {name: values[row : row + 1] for name, values in columns.items()}
+        answer = client.post(f"/{endpoint}/infer", json=question(one)).raise_for_status()
+        told.append({"prediction_id": answer.headers["taxiway-prediction-id"], "label": int(label)})
+    client.post(f"/{endpoint}/feedback", json={"labels": told}).raise_for_status()
