@@ -47,7 +47,8 @@ def client(observed: Observed) -> Iterator[TracerProvider]:
     provider.shutdown()
 
 
-def asked(observed: Observed, client: TracerProvider, endpoint: str) -> Trace:
+def asked(observed: Observed, client: TracerProvider, endpoint: str, *names: str) -> Trace:
+    """The trace of a request, when spans of these names have come: each process sends its own when it likes."""
     body = {"inputs": [{"name": "value", "datatype": "FP64", "shape": [1], "data": [SAID]}]}
     headers: dict[str, str] = {}
     with client.get_tracer("a client").start_as_current_span("ask") as span:
@@ -61,9 +62,8 @@ def asked(observed: Observed, client: TracerProvider, endpoint: str) -> Trace:
     def own(seen: Sequence[Seen]) -> list[Seen]:
         return [it for it in seen if it.trace_id == trace_id]
 
-    seen = observed.collector.wait(
-        lambda seen: {"ask", "replica", f"infer {endpoint}"} <= {it.name for it in own(seen)}
-    )
+    wanted = {"ask", f"infer {endpoint}", "queue", "batch", "inference", "replica", *names}
+    seen = observed.collector.wait(lambda seen: wanted <= {it.name for it in own(seen)})
     return Trace(own(seen), trace_id)
 
 
@@ -95,7 +95,7 @@ def test_a_request_and_its_dedicated_replica_are_one_trace(observed: Observed, c
 
 
 def test_a_dedicated_node_of_a_graph_stands_below_its_node(observed: Observed, client: TracerProvider) -> None:
-    trace = asked(observed, client, GRAPH)
+    trace = asked(observed, client, GRAPH, "node mean", "node near", "node far")
     way = trace.path(f"infer {GRAPH}", "batch", "inference", "node mean", "node far", "replica")
     _, request, *_, mean, far, replica = way
     near = trace.below(mean, "node near")
