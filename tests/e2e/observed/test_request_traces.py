@@ -90,7 +90,7 @@ def test_a_request_and_its_dedicated_replica_are_one_trace(observed: Observed, c
     assert request.kind == "server"
     assert (batch.links, request.links) == ((request.span_id,), (batch.span_id,))
     assert ask.start_ns <= request.start_ns <= queue.start_ns <= queue.end_ns <= batch.start_ns
-    assert batch.end_ns <= request.end_ns <= ask.end_ns
+    assert batch.end_ns <= request.end_ns  # which is noted when the answer was sent: the client may have ended before
     check_process(observed, trace, f"{REMOTE}-alone", request, call, replica)
 
 
