@@ -1,15 +1,10 @@
 """An ASGI application as a route of ours."""
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from serve.http import error_answer
 from serve.http_protocol import Answer, Cancel, HttpRequest, Respond
-from taxiway.errors import TaxiwayError
-
-_log = logging.getLogger(__name__)
+from serve.later import Later
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,15 +18,12 @@ class FromAsgi:
 
     def __init__(self, application: AsgiApplication) -> None:
         self._application = application
-        self._running: set[asyncio.Task[None]] = set()
+        self._later = Later()
 
     def __call__(self, request: HttpRequest, respond: Respond) -> Cancel:
-        task = asyncio.get_running_loop().create_task(self._answer(request, respond))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return lambda: _cancel(task)
+        return self._later(self._answer(request), request.path, respond)
 
-    async def _answer(self, request: HttpRequest, respond: Respond) -> None:
+    async def _answer(self, request: HttpRequest) -> Answer:
         sent: list[Message] = []
 
         async def receive() -> Message:
@@ -40,19 +32,10 @@ class FromAsgi:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        try:
-            await self._application(_scope(request), receive, send)
-        except Exception:  # noqa: BLE001
-            _log.exception("answering %s failed", request.path)
-            respond(error_answer(TaxiwayError("internal error")))
-            return
+        await self._application(_scope(request), receive, send)
         body = b"".join(message.get("body", b"") for message in sent if message["type"] == "http.response.body")
         headers = tuple(header for header in sent[0]["headers"] if header[0] != b"content-length")
-        respond(Answer(sent[0]["status"], body, headers))
-
-
-def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
+        return Answer(sent[0]["status"], body, headers)
 
 
 def _scope(request: HttpRequest) -> Scope:

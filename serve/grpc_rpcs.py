@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote
 
 import grpc
 
-from serve.service import Caller, Decode, code_of, safe_message
+from serve.caller import Caller, code_of, safe_message
+from serve.service import Decode
 from serve.tracing import log_fields, trace_of
 from taxiway import __version__
 from taxiway.errors import NotFound, TaxiwayError, Unavailable

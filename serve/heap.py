@@ -4,7 +4,7 @@ import gc
 import threading
 
 _OLD_VERSION_GONE_S = 5.0
-_YOUNG = 20_000
+YOUNG = 20_000
 """New objects that are alive when the collector looks for cycles among them. Of the 700 of Python's own a request on
 its way has forty: it would look at every batch, and find nothing."""
 
@@ -18,7 +18,7 @@ def settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
 
 
 def settle_later() -> None:

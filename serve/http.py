@@ -9,9 +9,10 @@ from functools import partial
 
 import orjson
 
+from serve.caller import Caller, code_of, safe_message
 from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.http_protocol import Answer, Cancel, Header, HttpRequest, Respond
-from serve.service import Caller, Service, code_of, safe_message
+from serve.service import Service
 from serve.tracing import log_fields, trace_of
 from taxiway import __version__
 from taxiway.errors import (

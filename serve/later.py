@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from serve.http import error_answer
-from serve.http_protocol import Answer, Cancel, HttpRequest, Respond
+from serve.http_protocol import Answer, Cancel, Respond
 from taxiway.errors import TaxiwayError
 
 _log = logging.getLogger(__name__)
@@ -18,9 +18,9 @@ class Later:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
-    def __call__(self, work: Coroutine[Any, Any, Answer], request: HttpRequest, respond: Respond) -> Cancel:
-        """Answers a request with what `work` gives, or with its error."""
-        task = asyncio.get_running_loop().create_task(_answer(work, request.path, respond))
+    def __call__(self, work: Coroutine[Any, Any, Answer], path: str, respond: Respond) -> Cancel:
+        """Answers a request for a path with what `work` gives, or with its error."""
+        task = asyncio.get_running_loop().create_task(_answer(work, path, respond))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 

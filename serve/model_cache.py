@@ -114,6 +114,11 @@ class ModelCache(Generic[M]):
         error, at = self._failed.get(name, (None, 0.0))
         return error if self._clock() - at < RETRY_S else None
 
+    def refuse(self, name: str) -> None:
+        """Raises a copy of that error: one that is kept must not collect the frames of all who get it."""
+        if (failed := self.refusal(name)) is not None:
+            raise type(failed)(*failed.args)
+
     def refusals(self) -> dict[str, TaxiwayError]:
         """All of them, the last one first."""
         found = {name: self.refusal(name) for name in reversed(self._failed)}
@@ -137,8 +142,7 @@ class ModelCache(Generic[M]):
             Overloaded: too many wait already.
             TaxiwayError: it could not be loaded a moment ago.
         """
-        if (failed := self.refusal(name)) is not None:
-            raise type(failed)(*failed.args)
+        self.refuse(name)
         if sum(map(len, self._waiting.values())) >= self._rules.waiting:
             raise Overloaded("too many requests wait for models to be loaded; try again later")
         self.counts.misses += 1

@@ -11,12 +11,13 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from serve.caller import code_of
 from serve.endpoint import Endpoint
 from serve.http import ANY, HttpApplication, Route, error_answer
 from serve.http_protocol import Cancel, HttpRequest, Respond
 from serve.loading import PLAIN, Versions
 from serve.model_cache import CacheCounts, CacheRules, ModelCache
-from serve.service import Service, code_of
+from serve.service import Service
 from serve.settings import EndpointSettings, MultiplexedSettings, Name, RunSettings, VariantSettings
 from serve.variant import Slot
 from taxiway.errors import (
@@ -131,8 +132,7 @@ class Multiplexed:
         """
         if self.cache.peek(model) is not None:
             return
-        if (error := self.cache.refusal(model)) is not None:
-            raise error
+        self.cache.refuse(model)
         async with self._looking:
             await asyncio.to_thread(self.version_of, model)
 
@@ -224,6 +224,11 @@ class MultiplexedEndpoints:
         """Whose pattern a name has; whether there is such a model, the registry knows."""
         return next((it for it in self.endpoints if it.matches(model)), None)
 
+    def _owner(self, model: str) -> Multiplexed:
+        if (endpoint := self.of(model)) is None:
+            raise NotFound(f"no such model: {model[:80]!r}")
+        return endpoint
+
     def kept(self, model: str) -> Endpoint | None:
         """The endpoint of a model that is loaded."""
         found = (endpoint.cache.peek(model) for endpoint in self.endpoints)
@@ -236,10 +241,7 @@ class MultiplexedEndpoints:
 
     async def check(self, model: str) -> None:
         """Raises NotFound for a name that no pattern has, and as `Multiplexed.check` does."""
-        endpoint = self.of(model)
-        if endpoint is None:
-            raise NotFound(f"no such model: {model[:80]!r}")
-        await endpoint.check(model)
+        await self._owner(model).check(model)
 
     async def find(self, model: str, timeout_s: float | None) -> Endpoint:
         """The endpoint of a model, loaded if it has to be.
@@ -249,9 +251,7 @@ class MultiplexedEndpoints:
             DeadlineExceeded: it took longer than the endpoint's timeout or `timeout_s`.
             Unavailable: it can't be loaded now.
         """
-        endpoint = self.of(model)
-        if endpoint is None:
-            raise NotFound(f"no such model: {model[:80]!r}")
+        endpoint = self._owner(model)
         if (kept := endpoint.cache.get(model)) is not None:
             return kept.endpoint
         began = time.monotonic()

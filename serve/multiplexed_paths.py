@@ -47,7 +47,7 @@ class MultiplexedPaths:
     def _ready(self, endpoint: Multiplexed, name: str, request: HttpRequest, respond: Respond) -> Cancel:
         if self._service.draining:
             raise Draining("this replica is going away")
-        return self._later(self._when_checked(endpoint, name), request, respond)
+        return self._later(self._when_checked(endpoint, name), request.path, respond)
 
     async def _when_checked(self, endpoint: Multiplexed, name: str) -> Answer:
         await endpoint.check(name)
@@ -55,7 +55,7 @@ class MultiplexedPaths:
 
     def _index(self, request: HttpRequest, respond: Respond) -> Cancel:
         only_ready = open_inference.wants_only_ready(request.body)
-        return self._later(self._indexed(only_ready), request, respond)
+        return self._later(self._indexed(only_ready), request.path, respond)
 
     async def _indexed(self, only_ready: bool) -> Answer:
         entries: list[Entry] = [it for it in self._http.repository_entries() if not only_ready or it[2] == "READY"]

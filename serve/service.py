@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serve.batching import Outputs, Waiting
+from serve.caller import Caller, code_of, header_timeout_s
 from serve.endpoint import VERSION_HEADER, Endpoint
 from serve.prediction_id import new_prediction_id
 from serve.recording import Recorder
@@ -18,9 +19,6 @@ from serve.variant import Slot
 from serve.workload import Workload
 from taxiway.errors import (
     DeadlineExceeded,
-    InvalidInput,
-    MalformedRequest,
-    ModelFailed,
     NotFound,
     Overloaded,
     TaxiwayError,
@@ -28,8 +26,6 @@ from taxiway.errors import (
 )
 from taxiway.inference import InferRequest, InferResponse, ModelInterface
 from taxiway.telemetry.metrics import ServingMetrics
-
-TIMEOUT_HEADER = b"taxiway-timeout-ms"
 
 Decode = Callable[[ModelInterface], InferRequest]
 Answered = Callable[["InferResponse | TaxiwayError"], None]
@@ -50,7 +46,7 @@ class Call:
         endpoint: Endpoint,
         slot: Slot,
         request: InferRequest,
-        caller: "Caller",
+        caller: Caller,
         started: float,
         answered: Answered,
     ) -> None:
@@ -116,16 +112,6 @@ class Call:
         answered(InferResponse(*about) if kept is None else TracedResponse(*about, kept))
         self._service.finished(self, "ok", kept, prediction_id=prediction_id)
         self._service.copy_to_shadows(self, outcome, prediction_id, kept)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: what routing may look at, the budget that the transport names, the protocol (HTTP names its own)."""
-
-    headers: Mapping[bytes, bytes]
-    address: str
-    timeout_s: float | None = None
-    protocol: str = "grpc"
 
 
 class Others(Protocol):
@@ -291,7 +277,7 @@ class Service:
             slot, request = _route(endpoint, version, decode, caller)
             variant = slot.variant
             call = Call(self, endpoint, slot, request, caller, started, answered)
-            budgets = (endpoint.timeout_s, request.timeout_s, caller.timeout_s, _header_timeout_s(caller.headers))
+            budgets = (endpoint.timeout_s, request.timeout_s, caller.timeout_s, header_timeout_s(caller.headers))
             call.submit(started + min(budget for budget in budgets if budget is not None))
         except TaxiwayError as error:
             self._refused(endpoint, variant, error, caller, started)
@@ -409,26 +395,3 @@ def _route(endpoint: Endpoint, version: str | None, decode: Decode, caller: Call
     slot = endpoint.choose_by(request)
     # What the baseline takes is mostly what the others take.
     return slot, request if slot.inputs == first.inputs else decode(slot.interface)
-
-
-def _header_timeout_s(headers: Mapping[bytes, bytes]) -> float | None:
-    value = headers.get(TIMEOUT_HEADER)
-    if value is None:
-        return None
-    try:
-        timeout_s = float(value) / 1000
-    except ValueError:
-        timeout_s = -1.0
-    if not 0 < timeout_s < float("inf"):
-        raise MalformedRequest(f"{TIMEOUT_HEADER.decode()}: expected milliseconds above 0, got {value[:20]!r}")
-    return timeout_s
-
-
-def code_of(error: TaxiwayError) -> str:
-    """The code that metrics and the header `taxiway-error` carry."""
-    return error.reject_code if isinstance(error, InvalidInput) else error.code
-
-
-def safe_message(error: TaxiwayError) -> str:
-    """What a client may read: the details of our own failures are for the log."""
-    return str(error) if error.status != 500 or isinstance(error, ModelFailed) else "internal error"

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import Any
 
 import orjson
 
-from serve.http import GET, Handler, Route, error_answer
+from serve.http import GET, Handler, Route
 from serve.http_protocol import Answer, Cancel, HttpRequest, Respond
+from serve.later import Later
 from serve.live import Live
 from serve.multiplexed import Multiplexed
 from serve.progress import AskProgress, Told
@@ -27,11 +27,8 @@ from serve.status_facts import (
     view_status,
 )
 from taxiway import __version__
-from taxiway.errors import TaxiwayError
 from taxiway.telemetry.process import Usage, usage
-from taxiway.telemetry.recent import Recent
-
-_log = logging.getLogger(__name__)
+from taxiway.telemetry.recent import Key, Recent, Seen
 
 WINDOW_S = 300.0
 BUDGET_WINDOW_S = 3_600.0
@@ -66,6 +63,7 @@ class Observed:
             told: of endpoints that have it, what the registry and the controller say.
         """
         why, views = self.service.not_ready, self.feature_views()
+        lately, window_s = self.recent.last(WINDOW_S), self.recent.covered_s(WINDOW_S)
         return Status(
             application=self.application,
             release=__version__,
@@ -74,28 +72,25 @@ class Observed:
             ongoing=self.service.ongoing,
             up_s=self.clock() - self.started,
             memory_bytes=self.ask().memory_bytes,
-            window_s=self.recent.covered_s(WINDOW_S),
+            window_s=window_s,
             budget_window_s=self.recent.covered_s(BUDGET_WINDOW_S),
-            endpoints=self._endpoints(told),
-            multiplexed=self._multiplexed(),
+            endpoints=self._endpoints(told, lately, window_s),
+            multiplexed=tuple(
+                MultiplexedStatus(it.name, counted(all_of(lately, it.name), window_s), it.facts())
+                for it in self.multiplexed
+            ),
             feature_views=tuple(view_status(name, view) for name, view in views.items()),
         )
 
-    def _endpoints(self, told: Mapping[str, Told]) -> tuple[EndpointStatus, ...]:
-        lately, long = self.recent.last(WINDOW_S), self.recent.last(BUDGET_WINDOW_S)
-        window_s = self.recent.covered_s(WINDOW_S)
+    def _endpoints(
+        self, told: Mapping[str, Told], lately: Mapping[Key, Seen], window_s: float
+    ) -> tuple[EndpointStatus, ...]:
+        long = self.recent.last(BUDGET_WINDOW_S)
         return tuple(
             endpoint_status(
                 endpoint, partial(self.live.is_loading, name), lately, long, window_s, told.get(name, Told())
             )
             for name, endpoint in self.service.endpoints.items()
-        )
-
-    def _multiplexed(self) -> tuple[MultiplexedStatus, ...]:
-        lately, window_s = self.recent.last(WINDOW_S), self.recent.covered_s(WINDOW_S)
-        return tuple(
-            MultiplexedStatus(it.name, counted(all_of(lately, it.name), window_s), it.facts())
-            for it in self.multiplexed
         )
 
 
@@ -116,7 +111,7 @@ class StatusPages:
         self._told: Mapping[str, Told] = {}
         self._asking: asyncio.Future[Mapping[str, Told]] | None = None
         self._asked_at = 0.0
-        self._running: set[asyncio.Task[None]] = set()
+        self._later = Later()
 
     def routes(self) -> Mapping[str, Route]:
         return {"/status": Route(GET, self._handler(_page)), "/status.json": Route(GET, self._handler(_json))}
@@ -126,10 +121,7 @@ class StatusPages:
             if refusal := self._refusal(request.headers):
                 respond(refusal)
                 return None
-            task = asyncio.get_running_loop().create_task(self._answer(make, respond))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-            return partial(_cancel, task)
+            return self._later(self._answer(make), request.path, respond)
 
         return handler
 
@@ -144,14 +136,9 @@ class StatusPages:
             return Answer(403, orjson.dumps({"error": "this is not the admin token"}), _JSON)
         return None
 
-    async def _answer(self, make: Callable[[Status], Answer], respond: Respond) -> None:
-        try:
-            status = self._observed.status(await self._progress())
-            answer = await asyncio.to_thread(make, status)
-        except Exception:  # noqa: BLE001 - a page that can't be made fails alone
-            _log.exception("the status could not be told")
-            answer = error_answer(TaxiwayError("internal error"))
-        respond(answer)
+    async def _answer(self, make: Callable[[Status], Answer]) -> Answer:
+        status = self._observed.status(await self._progress())
+        return await asyncio.to_thread(make, status)
 
     async def _progress(self) -> Mapping[str, Told]:
         now = time.monotonic()
@@ -173,7 +160,3 @@ def _page(status: Status) -> Answer:
     from serve.status_page import page  # its markup imports matplotlib: replicas that are never asked stay without it
 
     return Answer(200, page(status).encode(), _HTML)
-
-
-def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()

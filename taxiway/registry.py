@@ -27,6 +27,8 @@ from taxiway.flavors.torch import Precision
 from taxiway.local_copies import local_copies
 from taxiway.mlflow_headers import leave_feast_alone
 from taxiway.package import ModelPackage, load_package
+from taxiway.registry_errors import is_away, told, without_password
+from taxiway.registry_names import PLAIN, pieces
 from taxiway.scoring import Predictor
 from taxiway.settings import RegistrySettings
 
@@ -35,15 +37,6 @@ CHALLENGER = "challenger"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter for an alias
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 _LOGGED_MODEL = re.compile(r"models:/(?P<id>[^/@]+)")
-_AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
-_PASSWORD = re.compile(r"//[^/@\s]*@")
-_OF_SQLALCHEMY = re.compile(r"\(Background on this error|\[SQL:")  # the statement, its values, a link
-_PLAIN = re.compile(r"[\w.~-]+", re.ASCII)
-"""A name that needs no quoting in a filter, nor in a URL."""
-_QUOTES_BYTES = 10
-"""Two quotes, a comma and a blank in a URL."""
-_LINE_BYTES = 3_000
-"""Of servers that are in use, gunicorn takes the shortest ones: 4,094."""
 _PAGE = 1_000
 """Models; MLflow gives no more at once."""
 _MODEL_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
@@ -117,7 +110,7 @@ class Registry:
 
     @property
     def _where(self) -> str:
-        return _without_password(self._settings.tracking_uri)
+        return without_password(self._settings.tracking_uri)
 
     @property
     def _client(self) -> MlflowClient:
@@ -136,9 +129,9 @@ class Registry:
                 _check_that_it_answers(uri)
             return MlflowClient(uri)
         except OperationalError as error:
-            raise RegistryAway(f"the registry {self._where} does not answer: {_told(error)}") from error
+            raise RegistryAway(f"the registry {self._where} does not answer: {told(error)}") from error
         except (MlflowException, OSError, ImportError, SQLAlchemyError) as error:
-            raise RegistryError(f"registry.tracking_uri: {self._where} can't be opened: {_told(error)}") from error
+            raise RegistryError(f"registry.tracking_uri: {self._where} can't be opened: {told(error)}") from error
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[MlflowClient]:
@@ -146,10 +139,10 @@ class Registry:
         try:
             yield client
         except MlflowException as error:
-            kind = RegistryAway if _is_away(error) else RegistryError
-            raise kind(f"{what}: the registry {self._where} says: {_told(error)}") from error
+            kind = RegistryAway if is_away(error) else RegistryError
+            raise kind(f"{what}: the registry {self._where} says: {told(error)}") from error
         except (OSError, SQLAlchemyError) as error:
-            raise RegistryAway(f"{what}: the registry {self._where} does not answer: {_told(error)}") from error
+            raise RegistryAway(f"{what}: the registry {self._where} does not answer: {told(error)}") from error
 
     def resolve(self, uri: str) -> ModelVersion:
         """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means now.
@@ -169,7 +162,7 @@ class Registry:
             except MlflowException as error:
                 if error.error_code not in _ABSENT:
                     raise
-                raise RegistryError(f"{uri} is not in the registry {self._where}: {_told(error)}") from error
+                raise RegistryError(f"{uri} is not in the registry {self._where}: {told(error)}") from error
 
     def fetch(self, version: ModelVersion) -> Path:
         """A folder of this machine with the files of a version. What lies elsewhere is copied; `release` the folder.
@@ -182,8 +175,8 @@ class Registry:
         except TaxiwayError:
             raise
         except Exception as error:  # each storage's client raises errors of its own
-            kind = RegistryAway if _is_away(error) else RegistryError
-            raise kind(f"the artifacts of {version.uri} can't be had: {_told(error)}") from error
+            kind = RegistryAway if is_away(error) else RegistryError
+            raise kind(f"the artifacts of {version.uri} can't be had: {told(error)}") from error
 
     def release(self, folder: Path) -> None:
         """Nobody reads a folder of `fetch` any more: if it is a copy, it is removed."""
@@ -300,9 +293,9 @@ class Registry:
             RegistryAway: the registry does not answer.
         """
         wanted = set(names)
-        odd = {name for name in wanted if not _PLAIN.fullmatch(name)}
+        odd = {name for name in wanted if not PLAIN.fullmatch(name)}
         found = self._one_by_one(odd)
-        for piece in _pieces(wanted - odd):
+        for piece in pieces(wanted - odd):
             quoted = ", ".join(f"'{name}'" for name in piece)
             try:
                 with self._asking("the models that are served") as client:
@@ -418,38 +411,9 @@ def _create(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _is_away(error: Exception) -> bool:
-    """Whether a server did not answer, or not with sense. The transport's own errors have no number of the system."""
-    if isinstance(error, MlflowException):
-        return error.error_code in _AWAY
-    return isinstance(error, OSError) and error.errno is None
-
-
-def _told(error: Exception) -> str:
-    """What MLflow and its transport say, on one line: they quote URIs as they were given."""
-    told = error.message if isinstance(error, MlflowException) else str(error)
-    return _without_password(" ".join(_OF_SQLALCHEMY.split(told)[0].split()))
-
-
-def _without_password(text: str) -> str:
-    return _PASSWORD.sub("//***@", text)
-
-
 def _live(found: RegisteredModel) -> LiveModel:
     aliases = {str(alias): str(version) for alias, version in found.aliases.items()}
     return LiveModel(aliases, {str(key): str(value) for key, value in found.tags.items()})
-
-
-def _pieces(names: Iterable[str]) -> Iterator[list[str]]:
-    """As many names as fit into the line of one HTTP request."""
-    piece: list[str] = []
-    for name in sorted(names):
-        if piece and sum(len(it) + _QUOTES_BYTES for it in [*piece, name]) > _LINE_BYTES:
-            yield piece
-            piece = []
-        piece.append(name)
-    if piece:
-        yield piece
 
 
 def _model_version(found: MlflowModelVersion) -> ModelVersion:

@@ -7,6 +7,7 @@ from ray.util.metrics import Counter, Gauge
 
 from taxiway.drift.judgement import ColumnDrift, WindowDrift
 from taxiway.drift.progress import DriftState
+from taxiway.telemetry.tags import tags
 
 _VARIANT = ("endpoint", "variant")
 _COLUMN = (*_VARIANT, "group", "column")
@@ -23,18 +24,12 @@ class DriftMetrics:
     """
 
     def __init__(self) -> None:
-        self._keys = {
-            "distance": (*_COLUMN, "statistic"),
-            "drifting": _COLUMN,
-            "alarm": _COLUMN,
-            "rows": _VARIANT,
-        }
         self._gauges = {
             "distance": Gauge(
                 "taxiway_drift_distance",
                 "Of the last window from the reference; statistic: psi, psi_by_chance, jensen_shannon, "
                 "kolmogorov_smirnov, missing_difference.",
-                self._keys["distance"],
+                (*_COLUMN, "statistic"),
             ),
             "drifting": Gauge("taxiway_drift_column_drifting", "1 where the last window's drifts, else 0.", _COLUMN),
             "alarm": Gauge("taxiway_drift_alarm", "1 while an alarm is raised for it, else 0.", _COLUMN),
@@ -66,7 +61,7 @@ class DriftMetrics:
         with self._lock:
             levels = [level for found in self._levels.values() for level in found]
         for gauge, labels, value in levels:
-            self._gauges[gauge].set(value, dict(zip(self._keys[gauge], labels, strict=True)))
+            self._gauges[gauge].set(value, tags(self._gauges[gauge], labels))
 
     def _stands(self, of: tuple[str, str], levels: list[Level]) -> None:
         with self._lock:

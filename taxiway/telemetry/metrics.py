@@ -11,6 +11,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from taxiway.telemetry import serving
 from taxiway.telemetry.recent import Recent
+from taxiway.telemetry.tags import tags
 
 _PIECE_BUCKETS_S = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0]
 _TURNS = 10
@@ -165,11 +166,10 @@ class ServingMetrics:
     def _count(self, name: str, labels: Labels, amount: float) -> None:
         counter = self.counters[name]
         if amount > 0:
-            counter.inc(amount, dict(zip(counter._tag_keys, labels, strict=True)))
+            counter.inc(amount, tags(counter, labels))
 
     def _set(self, name: str, labels: Labels, level: float) -> None:
-        gauge = self.gauges[name]
-        gauge.set(level, dict(zip(gauge._tag_keys, labels, strict=True)))
+        self.gauges[name].set(level, tags(self.gauges[name], labels))
 
 
 def turns(histograms: int) -> int:

@@ -23,8 +23,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.utils import InferenceServerException
 
+from serve.caller import Caller
 from serve.grpc_listener import GrpcListener
-from serve.service import Caller, Decode
+from serve.service import Decode
 from taxiway.errors import (
     ConfigError,
     DeadlineExceeded,

@@ -10,8 +10,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from taxiway import registry as module
+from taxiway import registry_names
 from taxiway.errors import RegistryAway
 from taxiway.registry import LiveModel, Registry
+from taxiway.registry_names import pieces
 from taxiway.settings import RegistrySettings
 
 STORES = tuple(f"store-{number}" for number in range(5))
@@ -42,7 +44,10 @@ def test_many_models_are_told_as_each_of_them_is(registry: Registry) -> None:
 def test_more_names_than_a_request_can_carry_are_asked_for_in_pieces(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LINE_BYTES", 40)
+    monkeypatch.setattr(registry_names, "_LINE_BYTES", 40)
+    found = list(pieces(STORES))
+    assert len(found) > 1
+    assert all(len(", ".join(f"'{name}'" for name in piece)) <= 40 for piece in found)
     assert set(registry.live_of(STORES)) == set(STORES)
 
 
